@@ -1,0 +1,1 @@
+"""The project's tests, by what kind of proof they give."""

@@ -1,0 +1,1 @@
+"""Real servers, started for a test session on the loopback interface and ended with it."""
