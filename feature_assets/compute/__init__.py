@@ -1,0 +1,1 @@
+"""How features are computed: transforms, keys, and the kernels that look up and aggregate."""
