@@ -1,0 +1,324 @@
+"""The point-in-time join: the loader's whole `training_set` against the bare kernel that obeys the same visibility.
+
+The bare kernel reads the same Parquet files with bare pyarrow, codes the same keys, sorts once, searches and takes: numpy
+and nothing else. It resolves no ledger, checks nothing, knows its data is in one piece, and writes no manifest.
+
+    python bench/training_join.py [--rows 5000000] [--spine 500000] [--json]
+
+Measured: 1 and 3 views where rows become available in their order; one view where 5% of the partitions were corrected;
+and the peak memory, in a process of its own, under two limits.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from harness import Figure, compared, finish, parser
+
+from feature_assets.clock import ManualClock, to_us
+from feature_assets.definition.project import Project
+from feature_assets.definition.service import FeatureService
+from feature_assets.definition.version import view_version
+from feature_assets.definition.view import FeatureView
+from feature_assets.offline.delta_ledger import DeltaLedger
+from feature_assets.offline.lake import Lake
+from feature_assets.offline.ledger import LedgerRow
+from feature_assets.offline.table import feature_table
+from feature_assets.offline.verdicts import Verdict, Verdicts
+from feature_assets.training.loader import TrainingSet, training_set
+from feature_assets_tests.histories import SOURCE, START, view_of
+
+DAYS = 364
+BATCH = 28
+"""Days in one commit."""
+DAY_US = 86_400_000_000
+TARGET = "bench"
+FEATURES = {"mean_delay": pa.float64(), "flights": pa.int64(), "share_late": pa.float64(), "distance": pa.float64()}
+MIB = 1024**2
+
+
+def views() -> list[FeatureView]:
+    """The three views; the fourth has corrections."""
+    names = ["first", "second", "third", "corrected"]
+    return [view_of(name, {"tail": pa.string()}, FEATURES, buckets=16) for name in names]
+
+
+def services() -> tuple[Project, dict[str, FeatureService]]:
+    """A service of one view, one of three, and one of the view with corrections."""
+    first, second, third, corrected = views()
+    found = {
+        "one": FeatureService("one", [first]),
+        "three": FeatureService("three", [first, second, third]),
+        "late": FeatureService("late", [corrected]),
+    }
+    return Project("bench", [SOURCE], [first, second, third, corrected], list(found.values())), found
+
+
+# ------------------------------------------------------------------------------------------------------------- the data
+
+
+def fill(root: str, rows: int, entities: int) -> None:
+    """Four tables of a year, with verdicts and a ledger: each commit was acknowledged an hour after its last day."""
+    lake = Lake(root)
+    random = np.random.default_rng(7)
+    tails = pa.array([f"N{number:05d}" for number in range(entities)])
+    buckets = np.array([int.from_bytes(name.as_py().encode(), "big") % 16 for name in tails], np.int32)
+    for view in views():
+        table, version = feature_table(lake, view), view_version(view)
+        verdicts, ledger = Verdicts(lake), DeltaLedger(lake)
+        corrected = view.name == "corrected"
+        for first in range(0, DAYS, BATCH):
+            days = list(range(first, first + BATCH))
+            # A correction of an earlier commit's first day comes with the next one.
+            days += [first - BATCH] if corrected and first else []
+            made = {name_of(day): _day(day, rows // DAYS, tails, buckets, random) for day in days}
+            commit = table.commit(made, source_seq=dict.fromkeys(made, first))
+            assert commit.seq is not None
+            verdicts.record([_verdict(view.name, version, partition, commit.seq) for partition in made])
+            ledger.append(_pushed(view, version, commit.seq, to_us(START) + (first + BATCH) * DAY_US + DAY_US // 24))
+
+
+def name_of(day: int) -> str:
+    """The partition of a day."""
+    return (START + timedelta(days=day)).date().isoformat()
+
+
+def _day(day: int, rows: int, tails: pa.Array, buckets: npt.NDArray[np.int32], random: np.random.Generator) -> pa.Table:
+    # Skewed: a few tails fly much more than the others.
+    key = (len(tails) * random.random(rows) ** 2).astype(np.int64)
+    event_at = to_us(START) + day * DAY_US + random.integers(0, DAY_US, rows)
+    time_of = pa.array(event_at).cast(pa.timestamp("us", "UTC"))
+    return pa.table(
+        {
+            "tail": tails.take(pa.array(key)),
+            "event_at": time_of,
+            "arrived_at": time_of,
+            "sequence": pa.array(np.arange(rows)),
+            "mean_delay": random.normal(size=rows),
+            "flights": random.integers(0, 500, rows),
+            "share_late": random.random(rows),
+            "distance": random.normal(size=rows),
+            "bucket": pa.array(buckets[key]),
+        }
+    )
+
+
+def _verdict(view: str, version: str, partition: str, commit_seq: int) -> Verdict:
+    return Verdict(
+        view=view, version=version, partition=partition, commit_seq=commit_seq, passed=True, checked_at=START
+    )
+
+
+def _pushed(view: FeatureView, version: str, commit_seq: int, at: int) -> list[LedgerRow]:
+    about: dict[str, Any] = {"view": view.name, "version": version, "target": TARGET, "commit_seq": commit_seq}
+    rows = [] if commit_seq > 1 else [LedgerRow(kind="serving", **about, sent_at=0, acked_at=0)]
+    return rows + [LedgerRow(kind="ack", **about, sent_at=at, acked_at=at, bucket=bucket) for bucket in range(16)]
+
+
+def spine_of(rows: int, entities: int) -> pa.Table:
+    """Keys and instants over the year, and a label."""
+    random = np.random.default_rng(8)
+    tails = pa.array([f"N{number:05d}" for number in range(entities)])
+    key = (entities * random.random(rows) ** 2).astype(np.int64)
+    at = to_us(START) + random.integers(20, DAYS + 40, rows) * DAY_US + random.integers(0, DAY_US, rows)
+    label = pa.array(random.integers(0, 2, rows).astype(np.int8))
+    return pa.table({"tail": tails.take(pa.array(key)), "at": pa.array(at).cast(pa.timestamp("us", "UTC")), "late": label})
+
+
+# ------------------------------------------------------------------------------------------------------------- the bare
+
+
+@dataclass
+class Stages:
+    """Seconds by stage, added up."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add what happens inside to a stage."""
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+def bare(files: dict[str, list[str]], spine: pa.Table, *, corrected: bool, stages: Stages) -> pa.Table:
+    """The join and nothing else, view by view."""
+    columns = {name: spine.column(name) for name in spine.column_names}
+    at = np.asarray(spine.column("at").cast(pa.int64()))
+    for view, paths in files.items():
+        needed = ["tail", "event_at", "sequence", "commit_seq", *FEATURES] + (["partition"] if corrected else [])
+        with stages.timed("read"):
+            table = pq.read_table(paths, columns=needed)
+        with stages.timed("code"):
+            encoded = table.column("tail").dictionary_encode()
+            key = np.asarray(pa.chunked_array([chunk.indices for chunk in encoded.chunks])).astype(np.int64)
+            asked = np.asarray(pc.index_in(spine.column("tail"), value_set=encoded.chunk(0).dictionary).fill_null(-1))
+        with stages.timed("search"):
+            row = (_bare_corrected if corrected else _bare_search)(table, key, asked.astype(np.int64), at)
+        with stages.timed("take"):
+            index = pa.array(row, mask=row < 0)
+            taken = table.select([*FEATURES, "event_at"]).take(index)
+            columns |= {f"{view}__{name}": taken.column(name) for name in taken.column_names}
+    return pa.table(columns)
+
+
+def _available(commit: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """When a commit could be seen, as `fill` says."""
+    return to_us(START) + commit * BATCH * DAY_US + DAY_US // 24
+
+
+def _bare_search(
+    table: pa.Table, key: npt.NDArray[np.int64], asked: npt.NDArray[np.int64], at: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Sort by (key, event_at) once; what is visible of a key is a prefix. (No two rows have the same key and time.)"""
+    event_at = np.asarray(table.column("event_at").cast(pa.int64()))
+    available = _available(np.asarray(table.column("commit_seq")))
+    start, span = int(event_at.min()), 2 * (DAYS + 60) * DAY_US
+    order = np.argsort(key * span + (event_at - start), kind="stable")
+    visible = (key * span + (available - start))[order]
+    questions = asked * span + (at - start)
+    sort = np.argsort(questions, kind="stable")
+    place = np.empty(len(at), np.int64)
+    place[sort] = np.searchsorted(visible, questions[sort], side="right") - 1
+    found = (place >= 0) & (key[order[place]] == asked)
+    return np.where(found, order[place], -1)
+
+
+def _bare_corrected(
+    table: pa.Table, key: npt.NDArray[np.int64], asked: npt.NDArray[np.int64], at: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """With corrections, what is visible of a key is no prefix: instant by instant, what counts is sorted and searched."""
+    event_at = np.asarray(table.column("event_at").cast(pa.int64()))
+    commit = np.asarray(table.column("commit_seq"))
+    day = np.asarray(table.column("partition").dictionary_encode().combine_chunks().indices).astype(np.int64)
+    start, span = int(event_at.min()), 2 * (DAYS + 60) * DAY_US
+    order = np.argsort(key * span + (event_at - start), kind="stable")
+    packed, row = (key * span + (event_at - start))[order], np.full(len(at), -1, np.int64)
+    for seq in range(1, int(commit.max()) + 1):
+        newest = np.zeros(int(day.max()) + 1, np.int64)
+        known = commit <= seq
+        np.maximum.at(newest, day[known], commit[known])
+        counts = (known & (newest[day] == commit))[order]
+        mine = np.flatnonzero((at >= _available(np.int64(seq))) & (at < _available(np.int64(seq + 1))))
+        if seq == int(commit.max()):
+            mine = np.flatnonzero(at >= _available(np.int64(seq)))
+        ends = order[counts]
+        place = np.searchsorted(packed[counts], asked[mine] * span + span - 1, side="right") - 1
+        found = (place >= 0) & (key[ends[place]] == asked[mine])
+        row[mine] = np.where(found, ends[place], -1)
+    return row
+
+
+# -------------------------------------------------------------------------------------------------------------- the runs
+
+
+def loader(root: str, service: FeatureService, project: Project, spine: pa.Table, limit: int) -> TrainingSet:
+    """The loader as anybody calls it."""
+    lake = Lake(root)
+    return training_set(
+        project,
+        spine,
+        service=service,
+        timestamp="at",
+        lake=lake,
+        ledger=DeltaLedger(lake),
+        verdicts=Verdicts(lake),
+        target=TARGET,
+        clock=ManualClock(START + timedelta(days=800)),
+        memory_limit=limit,
+    )
+
+
+def same(ours: pa.Table, theirs: pa.Table) -> bool:
+    """Whether both found the same."""
+    return all(ours.column(name).equals(theirs.column(name)) for name in theirs.column_names)
+
+
+def peak(root: str, service: str, spine_rows: int, entities: int, limit: int) -> int:
+    """The bytes that a training set takes at its peak, measured in a process of its own."""
+    arguments = ["--peak", root, service, str(limit), "--spine", str(spine_rows), "--entities", str(entities)]
+    done = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True)
+    return int(json.loads(done.stdout.splitlines()[-1])["bytes"])
+
+
+def measure_peak(given: argparse.Namespace) -> None:
+    """In the process of its own: what the peak rises by."""
+    root, name, limit = given.peak
+    project, found = services()
+    spine = spine_of(given.spine, given.entities)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    loader(root, found[name], project, spine, int(limit))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"bytes": (after - before) * 1024}))
+
+
+def main() -> None:
+    """Fill, compare, print."""
+    options = parser(__doc__)
+    options.add_argument("--rows", type=int, default=5_000_000, help="feature rows of each view")
+    options.add_argument("--spine", type=int, default=500_000)
+    options.add_argument("--entities", type=int, default=20_000)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--root", help="a folder to keep the tables in, for another run")
+    options.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
+    given = options.parse_args()
+    if given.peak:
+        measure_peak(given)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        root = given.root or scratch
+        if not (Path(root) / "features").exists():
+            fill(root, given.rows, given.entities)
+        finish(figures(given, root), given)
+
+
+def figures(given: argparse.Namespace, root: str) -> list[Figure]:
+    """All of them."""
+    project, found = services()
+    spine = spine_of(given.spine, given.entities)
+    scale = {"rows": given.rows, "spine": given.spine, "entities": given.entities}
+    results = []
+    for name, service in found.items():
+        files = {
+            view.name: sorted(str(path) for path in Path(root, "features", view.name).rglob("*.parquet"))
+            for view in service.views
+        }
+        stages = Stages()
+        ours: Callable[[], object] = lambda service=service: loader(root, service, project, spine, 4096 * MIB)
+        theirs: Callable[[], object] = lambda files=files, name=name, stages=stages: bare(
+            files, spine, corrected=name == "late", stages=stages
+        )
+        assert same(loader(root, service, project, spine, 4096 * MIB).table, theirs())
+        stages.seconds.clear()
+        taken = compared({"ours": ours, "bare": theirs}, rounds=given.rounds, warmup=1)
+        each = {stage: round(seconds / (given.rounds + 1), 3) for stage, seconds in stages.seconds.items()}
+        more = {**scale, "views": len(service.views), "bare_stages": each}
+        results.append(
+            Figure(f"training_join, {name}", taken["ours"].median, taken["bare"].median, "s", at_most=1.5, more=more)
+        )
+    for limit in (2048, 512):
+        used = peak(root, "one", given.spine, given.entities, limit * MIB)
+        results.append(
+            Figure(f"peak memory, limit {limit} MiB", used / MIB, limit, "MiB", at_most=1.0, more=scale)
+        )
+    return results
+
+
+if __name__ == "__main__":
+    main()

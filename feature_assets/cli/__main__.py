@@ -1,0 +1,5 @@
+"""`python -m feature_assets.cli`."""
+
+from feature_assets.cli import main
+
+main()

@@ -1,0 +1,108 @@
+"""`training-set` and `get`: features out, for training and for a look.
+
+Invariant: both go through the same `FeatureStore` as any program does.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from feature_assets.cli.options import Json, load_project, open_store
+from feature_assets.cli.output import out, progress_bar, show_json, show_table
+from feature_assets.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from feature_assets.definition.service import FeatureService
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("training-set")(training_set)
+    app.command()(get)
+
+
+def training_set(
+    *,
+    service: Annotated[str, typer.Option(help="The feature service.")],
+    spine: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Parquet: keys, timestamp, labels.")],
+    timestamp: Annotated[str, typer.Option(help="The column of the spine that holds as_of.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the Parquet file is written.")],
+    mode: Annotated[str, typer.Option(help="as_served, as_of_event or what_if.")] = "as_served",
+    delay_minutes: Annotated[int, typer.Option(help="With what_if: minutes from a run to servable.")] = 0,
+    every_minutes: Annotated[int, typer.Option(help="With what_if: minutes between runs.")] = 60,
+    as_json: Json = False,
+) -> None:
+    """Join features to a spine of keys and instants: exactly what serving would have returned."""
+    import pyarrow.parquet as pq
+
+    from feature_assets.training.modes import Mode, parse_mode, what_if
+
+    chosen: Mode = (
+        what_if(delay=timedelta(minutes=delay_minutes), every=timedelta(minutes=every_minutes))
+        if mode == "what_if"
+        else parse_mode(mode)
+    )
+    store = open_store(load_project())
+    rows = pq.read_table(spine)
+    with progress_bar("views", 1, quiet=as_json) as bar:
+        task = bar.task_ids[0]
+        built = store.training_set(
+            rows,
+            service=service,
+            timestamp=timestamp,
+            mode=chosen,
+            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )
+    pq.write_table(built.table, output)
+    summary = {"id": built.manifest.id, "rows": built.table.num_rows, "columns": len(built.table.column_names)}
+    if as_json:
+        show_json({**summary, "output": str(output)})
+    else:
+        out.print(f"{summary['rows']:,} rows, {summary['columns']} columns, id {summary['id']} -> {output}")
+
+
+def get(
+    service: Annotated[str, typer.Argument(help="The feature service.")],
+    values: Annotated[list[str], typer.Argument(help="key=value for every key and request field.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Look one entity up online: values, statuses, ages, versions."""
+    project = load_project()
+    chosen = project.service(service)
+    answer = open_store(project).get(request_of(chosen, values), service=service)
+    row = answer.to_pylist()[0]
+    if as_json:
+        show_json(answer.to_documents()[0])
+        return
+    rows = []
+    for name, status in answer.status.items():
+        prefix = name.split("__", maxsplit=1)[0]
+        meta = answer.meta.get(prefix)
+        age = meta.age[0] if meta is not None else None
+        rows.append((name, row[name], status[0].name, str(age) if age is not None else None))
+    show_table(f"{service} at {answer.as_of.isoformat()}", ("feature", "value", "status", "age"), rows)
+
+
+def request_of(service: "FeatureService", values: Sequence[str]) -> "pa.Table":
+    """A request of one row from `key=value` words, each value read as its column's type."""
+    import pyarrow as pa
+
+    given = {}
+    for word in values:
+        name, separator, text = word.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"{word!r} is not key=value")
+        given[name] = text
+    columns = {column.name: column.dtype for column in service.key_columns}
+    for name in given.keys() - columns.keys():
+        raise UnknownNameError("key or request field", name, columns, f"service {service.name!r}")
+    try:
+        return pa.table({name: pa.array([text]).cast(columns[name]) for name, text in given.items()})
+    except pa.ArrowInvalid as error:
+        raise typer.BadParameter(f"a value does not fit its column: {error}") from error

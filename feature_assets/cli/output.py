@@ -1,0 +1,72 @@
+"""What the command line prints: tables for people, one JSON document for programs, errors with their way out.
+
+Invariant: with `--json`, standard output holds exactly one JSON document and nothing else; everything for people goes
+to standard error then. Nothing here computes.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from feature_assets.errors import FeatureAssetsError
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_REFUSED = 3
+"""A check, a gate or a verdict said no: nothing is broken, and nothing was published."""
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table for people. Numbers are right-aligned."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", pad_edge=False)
+    for i, name in enumerate(columns):
+        numeric = any(isinstance(row[i], int | float) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    out.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def show_json(document: Mapping[str, object] | Sequence[object]) -> None:
+    """The one JSON document on standard output."""
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+
+
+def show_error(error: FeatureAssetsError, *, as_json: bool) -> None:
+    """What, where, which value on one line; the way out on the next."""
+    if as_json:
+        show_json({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        return
+    err.print(f"[bold red]error[/] ({type(error).__name__}): ", end="")
+    err.print(error.message, markup=False)
+    if error.hint is not None:
+        err.print("[bold]hint[/]: ", end="")
+        err.print(error.hint, markup=False)
+
+
+@contextmanager
+def progress_bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Progress]:
+    """A progress bar on standard error with one task, which the caller advances: it is `progress.task_ids[0]`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=quiet, transient=not err.is_terminal) as progress:
+        progress.add_task(what, total=total)
+        yield progress

@@ -1,0 +1,17 @@
+"""The one object that Dagster loads: everything that the project named by FEATURE_ASSETS_PROJECT declares.
+
+Invariant: loading opens nothing and writes nothing; a wrong definition stops it here with an error that names file,
+view and the way out.
+"""
+
+import dagster as dg
+
+from feature_assets.orchestration.build import definitions_of
+from feature_assets.settings import load_settings
+from feature_assets.store import import_project
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The definitions of the project."""
+    return definitions_of(import_project(load_settings().project))

@@ -1,0 +1,116 @@
+"""The model side of a feature store: from its training set through drift and the gate to a champion.
+
+Invariant: each step finds what the one before it left in the lake, so any of them can run in another process, at
+another time, or again. The rules are in `training`, `quality` and `retraining`; this only says which data they are
+applied to.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+
+from feature_assets.definition.model import Model
+from feature_assets.definition.view import FeatureView
+from feature_assets.errors import RetrainingError
+from feature_assets.offline.verdicts import settled_head
+from feature_assets.quality.baseline import check_drift
+from feature_assets.quality.history import DriftRecord, Window
+from feature_assets.retraining.gate import evidence_for
+from feature_assets.retraining.manifest import TrainingData
+from feature_assets.retraining.registry import ModelRegistry
+from feature_assets.retraining.retrain import Outcome, retrain
+from feature_assets.store import FeatureStore
+from feature_assets.training.leakage import LeakageReport, leakage_report
+from feature_assets.training.loader import Progress, TrainingSet
+from feature_assets.training.manifest import Manifest
+from feature_assets.training.modes import Mode
+from feature_assets.training.stored import FOLDER, stored_manifest, stored_table
+
+CURRENT_DAYS = 7
+"""How much of the newest data is compared with the baseline: a whole week, so that weekdays weigh the same."""
+
+
+def model_training_set(
+    store: FeatureStore, model: Model, *, mode: str | Mode = "as_served", progress: Progress | None = None
+) -> TrainingSet:
+    """The training set of `model` as of the clock's now: all of the split's history whose outcome is known."""
+    now = store.clock.now()
+    start, _, _ = model.split.at(now)
+    return store.training_set(
+        model.spine(start, now),
+        service=model.service.name,
+        timestamp=model.timestamp,
+        mode=mode,
+        label=model.label,
+        immature="drop",
+        name=model.name,
+        progress=progress,
+    )
+
+
+def leakage(store: FeatureStore, model: Model, built: TrainingSet) -> LeakageReport:
+    """How far `built` differs from what a join on event time alone would have given for the same rows."""
+    spine = built.table.select(built.table.column_names[: len(model.spine(_NEVER, _NEVER).column_names)])
+    by_event = store.training_set(spine, service=model.service.name, timestamp=model.timestamp, mode="as_of_event")
+    return leakage_report(built, by_event)
+
+
+def newest_training_set(store: FeatureStore, model: Model) -> tuple[Manifest, TrainingData]:
+    """The training set of `model` that was made last. Raises `RetrainingError` if there is none."""
+    kept = [stored_manifest(store.lake, model.name, name) for name in store.lake.names(FOLDER, model.name)]
+    if not kept:
+        raise RetrainingError(
+            f"model {model.name}: no training set was made yet", hint="materialize training_sets first"
+        )
+    manifest = max(kept, key=lambda one: one.created_at)
+    data = TrainingData(
+        table=stored_table(store.lake, manifest),
+        manifest_id=manifest.id,
+        versions=manifest.versions,
+        commit_seq=manifest.commit_seq,
+        until=manifest.created_at,
+    )
+    return manifest, data
+
+
+def retrain_model(store: FeatureStore, model: Model, *, force: bool = False) -> Outcome:
+    """Ask the gate about the newest training set; train, compare and promote if it agrees. Idempotent."""
+    _, data = newest_training_set(store, model)
+    evidence = evidence_for(model, data, lake=store.lake, verdicts=store.verdicts, target=store.online.target)
+    return retrain(model, data, evidence=evidence, lake=store.lake, clock=store.clock, force=force)
+
+
+def view_drift(store: FeatureStore, view: FeatureView) -> DriftRecord | None:
+    """The newest week of `view` against what the champion that reads it was trained on; None without a champion."""
+    for model in store.project.models:
+        if view.name not in {used.name for used in model.service.views}:
+            continue
+        registry = ModelRegistry(store.lake, model.name)
+        champion = registry.champion()
+        if champion is None:
+            continue
+        manifest = registry.manifest(champion)
+        version = store.version(view)
+        versions = store.view_table(view).partition_versions()
+        head = settled_head(versions, store.verdicts.of(view.name, version))
+        same = manifest.versions.get(view.name) == version
+        baseline = Window(
+            manifest.trained_from.date().isoformat(),
+            (manifest.trained_until - timedelta(days=1)).date().isoformat(),
+            manifest.commit_seq[view.name] if same else head,
+        )
+        newest = date.fromisoformat(max(versions["partition"].to_pylist()))
+        current = Window((newest - timedelta(days=CURRENT_DAYS - 1)).isoformat(), newest.isoformat(), head)
+        return check_drift(
+            view,
+            version,
+            baseline=baseline,
+            current=current,
+            lake=store.lake,
+            verdicts=store.verdicts,
+            clock=store.clock,
+            reference=champion,
+            max_psi=model.gate.max_psi,
+        )
+    return None
+
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,0 +1,141 @@
+"""An append-only Delta table whose commits are numbered: the ledger, verdicts, drift, decisions.
+
+Invariant: `commit_seq` is dense from 1, rows of one append stay together and in order, and a read up to a number is the
+same for ever, whatever was appended or compacted since. Concurrent appenders are safe: each append is there once or has
+raised. It does not deduplicate: an append that raised may still be there, so what it says must be harmless if said
+twice.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pds
+from deltalake import DeltaTable
+from deltalake.schema import Field
+
+from feature_assets.errors import DefinitionError
+from feature_assets.offline import commit as commits
+from feature_assets.offline import files
+from feature_assets.offline.files import DataFile
+from feature_assets.offline.lake import Lake
+from feature_assets.offline.snapshot import Snapshot, read_newest, snapshot_of
+from feature_assets.offline.stored import added_columns, as_stored, check_types, stored_schema, with_nulls_as_in
+
+_NUMBERED = (pa.field("commit_seq", pa.int64()), pa.field("row", pa.int32()))
+_ROW_BITS = 32
+
+
+class AppendTable:
+    """Rows in the order of their commits, each with its `commit_seq`. Holds no state."""
+
+    def __init__(self, lake: Lake, path: tuple[str, ...], schema: pa.Schema) -> None:
+        """`schema` without `commit_seq` and `row`; added nullable columns are merged, other changes refused."""
+        self.lake = lake
+        self.path = path
+        self.name = "/".join(path)
+        taken = [field.name for field in _NUMBERED if field.name in schema.names]
+        if taken:
+            raise DefinitionError(f"{self.name}: {taken[0]!r} is a name of the table's own", hint="rename the column")
+        self.schema = schema
+        self.stored = pa.schema([*stored_schema(schema, self.name), *_NUMBERED])
+
+    def append(self, rows: pa.Table, *, run_id: str = "") -> int:
+        """Append `rows` in one commit, durable; returns its commit_seq. No rows: nothing is written, returns the head.
+
+        Raises `SchemaError`, `CommitConflictError`, `StorageFullError`, `OfflineError`.
+        """
+        if rows.num_rows == 0:
+            return self.head()
+        plain = as_stored(rows, with_nulls_as_in(self.schema, self.stored), self.name)
+        position = pa.array(np.arange(rows.num_rows, dtype=np.int32))
+
+        def prepared(_handle: DeltaTable, seq: int) -> list[DataFile]:
+            numbers = pa.repeat(pa.scalar(seq, pa.int64()), rows.num_rows)
+            table = pa.table([*plain.columns, numbers, position], schema=self.stored)
+            return [files.write_file(self.lake, self.path, [table], month=None)]
+
+        done = commits.committed_next(self.lake, self.path, self._writable, prepared, run_id=run_id)
+        return self.head() if done.seq is None else done.seq
+
+    def read(
+        self,
+        *,
+        after: int = 0,
+        upto: int | None = None,
+        equal: Mapping[str, str | int] | None = None,
+        columns: tuple[str, ...] | None = None,
+    ) -> pa.Table:
+        """Rows of commits `after < commit_seq <= upto` whose columns equal `equal`, in order.
+
+        Default columns: the schema's, then `commit_seq`. Empty if there is no table.
+        """
+        names = columns if columns is not None else (*self.schema.names, "commit_seq")
+        form = pa.schema([self._field(name) for name in names])
+        if not self.lake.exists(*self.path):
+            return form.empty_table()
+
+        def read(snapshot: Snapshot) -> pa.Table:
+            low = after + 1
+            wanted = [file for file in snapshot.files if file.may_hold("commit_seq", low, upto)]
+            order = [name for name in ("commit_seq", "row") if name not in names]
+            matching = _expression(low, upto, equal or {})
+            rows = files.scan(self.lake, self.path, wanted, self.stored, columns=[*names, *order], matching=matching)
+            return _in_order(rows).select(list(names))
+
+        return read_newest(self.snapshot, read).cast(form)
+
+    def head(self) -> int:
+        """The last commit_seq; 0 if there is none."""
+        if not self.lake.exists(*self.path):
+            return 0
+        return self.lake.open(*self.path).transaction_version(commits.SEQUENCE) or 0
+
+    def snapshot(self) -> Snapshot:
+        """The newest version of the table. Raises `OfflineError` if there is no table."""
+        return self.opened()[1]
+
+    def opened(self) -> tuple[DeltaTable, Snapshot]:
+        """A handle on the newest version, and what it holds; for what commits on exactly what it has read."""
+        handle = self.lake.open(*self.path)
+        check_types(pa.schema(handle.schema()), self.stored, self.name)
+        return handle, snapshot_of(self.lake, self.path, self.stored, handle)
+
+    def _field(self, name: str) -> pa.Field:
+        at = self.schema.get_field_index(name)
+        return self.stored.field(name) if at < 0 else self.schema.field(at)
+
+    def _writable(self) -> DeltaTable:
+        handle = self.lake.create(self.stored, *self.path)
+        return evolved(self.lake, self.path, handle, self.stored, self.schema)
+
+
+def evolved(
+    lake: Lake, path: tuple[str, ...], handle: DeltaTable, stored: pa.Schema, declared: pa.Schema
+) -> DeltaTable:
+    """A handle on the table with the columns of `stored` that it lacked. Raises `SchemaError` for any other change."""
+    required = [field.name for field in declared if not field.nullable]
+    added = added_columns(pa.schema(handle.schema()), stored, required, "/".join(path))
+    if not added:
+        return handle
+    before = handle.version()
+    with lake.faults(*path):
+        handle.alter.add_columns([Field.from_arrow(field) for field in added])
+    lake.sync_log(*path, after=before - 1)
+    return lake.open(*path)
+
+
+def _expression(low: int, upto: int | None, equal: Mapping[str, str | int]) -> pds.Expression:
+    whole = pds.field("commit_seq") >= low
+    if upto is not None:
+        whole &= pds.field("commit_seq") <= upto
+    for name, value in equal.items():
+        whole &= pds.field(name) == value
+    return whole
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    key = (rows.column("commit_seq").to_numpy() << _ROW_BITS) | rows.column("row").to_numpy().astype(np.int64)
+    if len(key) > 1 and not bool((key[1:] > key[:-1]).all()):
+        return rows.take(pa.array(np.argsort(key, kind="stable")))
+    return rows

@@ -1,0 +1,279 @@
+"""The log of a local Delta table, looked at file by file: is it whole, and if not, what is the last good version?
+
+delta-rs reads an empty commit as a version with fewer rows, and a commit torn between two lines as well: both without
+an error. So each of our commits carries a checksum over its own actions, and each checkpoint has a digest beside it.
+Invariant: a log whose files are not what was written is never opened as if they were; `found` names the file. It
+repairs nothing (`repair.py` does) and reads no data files; their pages carry checksums of their own.
+"""
+
+import hashlib
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet as pq
+from pyarrow import ArrowException
+
+from feature_assets.errors import TableDamagedError
+from feature_assets.offline import durable, faults
+
+LOG = "_delta_log"
+LAST_CHECKPOINT = "_last_checkpoint"
+DIGESTS = "_integrity"
+CHECKSUM = "feature_assets_checksum"
+"""The key in a commit's `commitInfo` under which its checksum stands."""
+
+_COMMIT = re.compile(r"^(\d{20})\.json$")
+_CHECKPOINT = re.compile(r"^(\d{20})\.checkpoint(\..+)?\.parquet$")
+_RESTORE = (
+    "restore that file from a backup; without one, move the table's folder aside and materialize it again "
+    "(docs/operations.md, 'A table is damaged')"
+)
+_REPAIR = (
+    "feature_assets.offline.repair.repair(lake, {names}) moves the named files aside and loses nothing that was "
+    "acknowledged (docs/operations.md, 'A table is damaged')"
+)
+
+
+class _File(msgspec.Struct):
+    path: str
+    size: int | None = None
+    stats: str | None = None
+
+
+class _Transaction(msgspec.Struct, rename="camel"):
+    app_id: str
+    version: int
+
+
+class _Action(msgspec.Struct, rename="camel"):
+    """One line of a commit; only what the checksum covers."""
+
+    commit_info: dict[str, object] | None = None
+    add: _File | None = None
+    remove: _File | None = None
+    txn: _Transaction | None = None
+
+
+_ACTION = msgspec.json.Decoder(_Action)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is wrong with a log. `aside`: files that can be moved away without losing an acknowledged commit."""
+
+    file: Path
+    what: str
+    last_good: int | None
+    aside: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The files of a log by version. A checkpoint in several parts counts as one."""
+
+    commits: dict[int, Path]
+    checkpoints: dict[int, tuple[Path, ...]]
+
+    @property
+    def newest(self) -> int:
+        return max(self.commits, default=max(self.checkpoints, default=-1))
+
+    def tail(self, after: int) -> list[tuple[int, Path]]:
+        """The commits that a reader starting from checkpoint `after` applies, in order."""
+        return sorted((version, path) for version, path in self.commits.items() if version > after)
+
+    def readable_without(self, checkpoint: int) -> bool:
+        """Whether the commits reach back to an older checkpoint or to the first one without a gap."""
+        start = max((version for version in self.checkpoints if version < checkpoint), default=-1)
+        return all(version in self.commits for version in range(start + 1, self.newest + 1))
+
+
+def checksum(adds: Iterable[tuple[str, int | None, str | None]], removes: Iterable[str], txns: Iterable[str]) -> str:
+    """A checksum over a commit's actions: 8 hex digits of CRC-32 over their sorted lines."""
+    lines = [
+        *(f"add {path} {size} {stats}" for path, size, stats in adds),
+        *(f"remove {path}" for path in removes),
+        *(f"txn {txn}" for txn in txns),
+    ]
+    return f"{zlib.crc32(chr(10).join(sorted(lines)).encode()):08x}"
+
+
+def check(folder: Path, table: str) -> None:
+    """Raise `TableDamagedError` if the log under `folder` is not as it was written. A folder without a log passes."""
+    damage = found(folder)
+    if damage is not None:
+        raise error(table, damage)
+
+
+def explained(folder: Path, table: str, what: str) -> TableDamagedError:
+    """The error for a log that passed `check` and could not be opened all the same: checkpoints are read here too."""
+    damage = found(folder, deep=True)
+    return faults.damaged(table, what) if damage is None else error(table, damage)
+
+
+def found(folder: Path, *, deep: bool = False) -> Damage | None:
+    """What is wrong with the log under `folder`, if anything. `deep` also decodes checkpoints that have no digest."""
+    log = folder / LOG
+    if not log.is_dir():
+        return None
+    listing = _listed(log)
+    start = max(listing.checkpoints, default=-1)
+    return (
+        _bad_checkpoint(folder, listing, start, deep=deep)
+        or _bad_commit(listing.tail(start))
+        or _gap(log, listing.tail(start), start)
+    )
+
+
+def added_at(folder: Path, path: str, after: int = -1) -> int | None:
+    """The version later than `after` that added the data file `path`, if a commit that is still in the log says so."""
+    for version, commit in _listed(folder / LOG).tail(after):
+        if any(action.add is not None and action.add.path == path for action in _actions(commit.read_bytes()) or ()):
+            return version
+    return None
+
+
+def sync_log(folder: Path, after: int) -> None:
+    """Flush every commit and checkpoint later than version `after` to the device, with their names."""
+    log = folder / LOG
+    listing = _listed(log)
+    for version, path in listing.commits.items():
+        if version > after:
+            durable.sync_file(path)
+    for version, paths in listing.checkpoints.items():
+        if version > after:
+            for path in paths:
+                durable.sync_file(path)
+    durable.sync_file(log)
+
+
+def keep_digest(folder: Path, version: int) -> None:
+    """Write the digest of a checkpoint that was just made, durably; `check` compares it from then on."""
+    paths = _listed(folder / LOG).checkpoints.get(version, ())
+    for path in (*paths, folder / LOG / LAST_CHECKPOINT):
+        durable.sync_file(path)
+    durable.replace_file(_digest_path(folder, version), _digest(paths).encode(), folder)
+
+
+def _listed(log: Path) -> _Listing:
+    commits: dict[int, Path] = {}
+    checkpoints: dict[int, list[Path]] = {}
+    for path in log.iterdir():
+        if match := _COMMIT.match(path.name):
+            commits[int(match[1])] = path
+        elif match := _CHECKPOINT.match(path.name):
+            checkpoints.setdefault(int(match[1]), []).append(path)
+    return _Listing(commits, {version: tuple(sorted(paths)) for version, paths in checkpoints.items()})
+
+
+def _actions(data: bytes) -> list[_Action] | None:
+    """The lines of a commit, or None if one of them is not JSON."""
+    try:
+        return [_ACTION.decode(line) for line in data.splitlines() if line.strip()]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _fault_of(data: bytes) -> str | None:
+    """What is wrong with a commit's content, if anything."""
+    actions = _actions(data)
+    if not data.strip():
+        return "is empty"
+    if actions is None:
+        return "is torn"
+    stated = next((action.commit_info.get(CHECKSUM) for action in actions if action.commit_info is not None), None)
+    if stated is None:
+        return None
+    actual = checksum(
+        [(add.path, add.size, add.stats) for action in actions if (add := action.add) is not None],
+        [action.remove.path for action in actions if action.remove is not None],
+        [f"{action.txn.app_id} {action.txn.version}" for action in actions if action.txn is not None],
+    )
+    return None if actual == stated else "is not as it was written (its checksum differs)"
+
+
+def _bad_commit(tail: Sequence[tuple[int, Path]]) -> Damage | None:
+    for position, (version, path) in enumerate(tail):
+        fault = _fault_of(path.read_bytes())
+        if fault is None:
+            continue
+        rest = [other for _, other in tail[position:]]
+        # Every acknowledged commit was synced together with the one before it, so a commit that is empty or torn, with
+        # only such ones behind it, was acknowledged to nobody.
+        unacknowledged = all(_actions(other.read_bytes()) in (None, []) for other in rest)
+        return Damage(path, f"commit {version} {fault}", version - 1, tuple(rest) if unacknowledged else ())
+    return None
+
+
+def _gap(log: Path, tail: Sequence[tuple[int, Path]], start: int) -> Damage | None:
+    expected = start + 1
+    for version, _ in tail:
+        if version != expected:
+            last_good = expected - 1 if expected > 0 else None
+            return Damage(log / f"{expected:020d}.json", f"commit {expected} is missing", last_good)
+        expected += 1
+    return None
+
+
+def _bad_checkpoint(folder: Path, listing: _Listing, version: int, *, deep: bool) -> Damage | None:
+    hint = folder / LOG / LAST_CHECKPOINT
+    expected = _hinted(hint)
+    if expected is not None and expected > version:
+        whole = listing.readable_without(expected)
+        what = f"checkpoint {expected} is missing"
+        return Damage(hint, what, listing.newest if whole else None, (hint,) if whole else ())
+    if version < 0:
+        return None
+    paths, digest = listing.checkpoints[version], _digest_path(folder, version)
+    whole = digest.read_text() == _digest(paths) if digest.exists() else _decodes(paths, deep=deep)
+    if whole:
+        return None
+    aside = tuple(path for path in (*paths, digest, hint) if path.exists())
+    without = listing.readable_without(version)
+    what = f"checkpoint {version} is not as it was written"
+    return Damage(paths[0], what, listing.newest if without else None, aside if without else ())
+
+
+def _decodes(paths: Sequence[Path], *, deep: bool) -> bool:
+    """For a checkpoint that another tool made, without a digest."""
+    if not deep:
+        return all(path.stat().st_size > 0 for path in paths)
+    try:
+        for path in paths:
+            pq.ParquetFile(path).read()
+    except (ArrowException, OSError, ValueError):
+        return False
+    return True
+
+
+def _hinted(hint: Path) -> int | None:
+    """The version that `_last_checkpoint` names. delta-rs ignores one that it cannot read, and so does this."""
+    try:
+        content = msgspec.json.decode(hint.read_bytes(), type=dict[str, object])
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    version = content.get("version")
+    return version if isinstance(version, int) else None
+
+
+def _digest_path(folder: Path, version: int) -> Path:
+    return folder / DIGESTS / f"{version:020d}.sha256"
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def error(table: str, damage: Damage) -> TableDamagedError:
+    """The error that says what is wrong, the last good version, and the way out."""
+    what = f"{damage.what} ({damage.file})"
+    names = ", ".join(repr(name) for name in table.split("/"))
+    way_out = _REPAIR.format(names=names) if damage.aside else _RESTORE
+    return faults.damaged(table, what, last_good=damage.last_good, way_out=way_out)

@@ -1,0 +1,192 @@
+"""Rewriting a table's files: many small ones into one, rows where they are looked for, nothing added, lost or changed.
+
+Invariant: a rewrite removes exactly the files that it has read and adds exactly their rows, in one Delta commit that
+fails if another rewrite was faster; what is appended meanwhile stays. Memory holds one part at a time, not the whole.
+Which rows those are, and that reads are the same before and after, is `snapshot.py`'s concern.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.dataset as pds
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from feature_assets.crash import crash_point
+from feature_assets.errors import CommitConflictError, OfflineError
+from feature_assets.offline import files
+from feature_assets.offline.append_table import AppendTable
+from feature_assets.offline.commit import REWRITE, commit_files
+from feature_assets.offline.files import FileInfo
+from feature_assets.offline.snapshot import Snapshot
+from feature_assets.offline.table import PartitionedTable
+from feature_assets.offline.versions import next_seq
+
+PART_ROWS = 2_000_000
+"""Rows that are in memory at a time: some hundred megabytes of a usual width."""
+ATTEMPTS = 10
+
+Change = Callable[[pa.Table], pa.Table]
+"""What is done to the rows of a part on the way: the same rows in the same order, other values in lifecycle columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """What was rewritten of a table; nothing, if `files_before` is 0. `months` is empty for a table without months."""
+
+    table: str
+    months: tuple[str, ...]
+    files_before: int
+    files_after: int
+    rows: int
+
+
+def rewrite_partitioned(
+    table: PartitionedTable, *, change: Change | None = None, changed_columns: tuple[str, ...] = (), run_id: str = ""
+) -> Rewrite:
+    """Rewrite each month that lies in several files, or of whose `changed_columns` `change` would make something else.
+
+    A feature table's rows are then by (bucket, partition, commit_seq, row), so that a bucket is a few row groups per
+    month; events are by (partition, commit_seq, row).
+    """
+    total = Rewrite(table.name, (), 0, 0, 0)
+    for month in sorted({file.month for file in table.snapshot().files if file.month is not None}):
+        done = _attempted(table.name, partial(_month_rewritten, table, month, change, changed_columns, run_id))
+        if done is not None:
+            total = Rewrite(
+                table.name,
+                (*total.months, month),
+                total.files_before + done.files_before,
+                total.files_after + done.files_after,
+                total.rows + done.rows,
+            )
+    return total
+
+
+def rewrite_appended(table: AppendTable, *, run_id: str = "") -> Rewrite:
+    """Rewrite a numbered table into one file, by (commit_seq, row), if it lies in several."""
+
+    def once() -> Rewrite | None:
+        handle, snapshot = table.opened()
+        if len(snapshot.files) <= 1:
+            return None
+        return _committed(handle, snapshot, snapshot.files, _appended_parts(snapshot), month=None, run_id=run_id)
+
+    return _attempted(table.name, once) or Rewrite(table.name, (), 0, 0, 0)
+
+
+def _month_rewritten(
+    table: PartitionedTable, month: str, change: Change | None, changed_columns: tuple[str, ...], run_id: str
+) -> Rewrite | None:
+    handle, snapshot = table.opened()
+    found = tuple(file for file in snapshot.files if file.month == month)
+    if not found or (len(found) == 1 and not _would_change(snapshot, found, change, changed_columns)):
+        return None
+    by = ("bucket", "partition", "commit_seq", "row") if table.has_features else ("partition", "commit_seq", "row")
+    parts = _parts(snapshot, found, by)
+    rows = parts if change is None else map(change, parts)
+    return _committed(handle, snapshot, found, rows, month=month, run_id=run_id)
+
+
+def _would_change(
+    snapshot: Snapshot, found: Sequence[FileInfo], change: Change | None, columns: tuple[str, ...]
+) -> bool:
+    if change is None:
+        return False
+    for part in _parts(snapshot, found, ("partition", "commit_seq", "row")):
+        after = change(part)
+        if any(not after.column(name).equals(part.column(name)) for name in columns):
+            return True
+    return False
+
+
+def _committed(
+    handle: DeltaTable,
+    snapshot: Snapshot,
+    found: Sequence[FileInfo],
+    parts: Iterator[pa.Table],
+    *,
+    month: str | None,
+    run_id: str,
+) -> Rewrite:
+    lake, path = snapshot.lake, snapshot.parts
+    written = files.write_file(lake, path, parts, month=month, event_at=snapshot.event_at)
+    rows = sum(file.rows for file in found)
+    if written.rows != rows:
+        files.discard(lake, path, [written])
+        raise OfflineError(f"table {'/'.join(path)}: a rewrite read {written.rows} of {rows} rows; nothing was changed")
+    crash_point("compact.before_commit")
+    try:
+        number = next_seq(handle.transaction_version(REWRITE))
+        commit_files(
+            lake,
+            path,
+            handle,
+            [written],
+            application=REWRITE,
+            number=number,
+            run_id=run_id,
+            replaces=found,
+            month=month,
+        )
+    except CommitFailedError:
+        files.discard(lake, path, [written])
+        raise
+    crash_point("compact.after_commit")
+    return Rewrite("/".join(path), () if month is None else (month,), len(found), 1, rows)
+
+
+def _parts(snapshot: Snapshot, found: Sequence[FileInfo], by: tuple[str, ...]) -> Iterator[pa.Table]:
+    """The rows of the files in the order of `by`, cut where its first column changes, about `PART_ROWS` at a time."""
+    schema = pa.schema([field for field in snapshot.schema if field.name != "month"])
+    rows = sum(file.rows for file in found)
+    values = _values(snapshot, found, by[0], schema) if rows > PART_ROWS else []
+    share = max(1, len(values) * PART_ROWS // rows) if values else 1
+    cuts = [values[at : at + share] for at in range(0, len(values), share)]
+    matchings = [pds.field(by[0]).isin(pa.array(cut, schema.field(by[0]).type)) for cut in cuts] or [None]
+    for matching in matchings:
+        part = files.scan(snapshot.lake, snapshot.parts, found, schema, columns=schema.names, matching=matching)
+        yield part.sort_by([(name, "ascending") for name in by])
+
+
+def _values(snapshot: Snapshot, found: Sequence[FileInfo], column: str, schema: pa.Schema) -> list[object]:
+    present = files.scan(snapshot.lake, snapshot.parts, found, schema, columns=[column]).column(column)
+    distinct: list[object] = sorted(present.unique().to_pylist())
+    return distinct
+
+
+def _appended_parts(snapshot: Snapshot) -> Iterator[pa.Table]:
+    """A few files at a time: each holds commits of its own."""
+    ordered = sorted(snapshot.files, key=lambda file: file.bounds.get("commit_seq", (0, 0)))
+    pending: list[FileInfo] = []
+    for file in ordered:
+        if pending and sum(one.rows for one in pending) + file.rows > PART_ROWS:
+            yield _appended_part(snapshot, pending)
+            pending = []
+        pending.append(file)
+    yield _appended_part(snapshot, pending)
+
+
+def _appended_part(snapshot: Snapshot, found: Sequence[FileInfo]) -> pa.Table:
+    part = files.scan(snapshot.lake, snapshot.parts, found, snapshot.schema, columns=snapshot.schema.names)
+    return part.sort_by([("commit_seq", "ascending"), ("row", "ascending")])
+
+
+def _attempted(name: str, rewrite: Callable[[], Rewrite | None]) -> Rewrite | None:
+    lost: Exception | None = None
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(random.SystemRandom().uniform(0.0, 0.1 * attempt))
+        try:
+            return rewrite()
+        except (CommitFailedError, FileNotFoundError) as error:
+            # Another rewrite, or a vacuum after it, was faster: what is there now is looked at afresh.
+            lost = error
+    raise CommitConflictError(
+        f"table {name}: {ATTEMPTS} attempts to rewrite it each lost against another writer",
+        hint="nothing was changed; compact again when fewer writers are busy",
+    ) from lost

@@ -1,0 +1,120 @@
+"""Verdicts: whether a committed version of a partition passed its expectations. The table `verdicts/`.
+
+Invariant: a verdict is about exactly one (view, version, partition, commit_seq) and final; of two, the first recorded
+one counts. So what a commit's verdict is never changes, and whatever is published re-reads it here. It does not
+evaluate anything.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_assets.offline.append_table import AppendTable
+from feature_assets.offline.lake import Lake
+from feature_assets.offline.stored import TIME
+from feature_assets.offline.versions import Version, settled
+
+SCHEMA = pa.schema(
+    [
+        ("view", pa.string()),
+        ("version", pa.string()),
+        ("partition", pa.string()),
+        ("partition_seq", pa.int64()),
+        ("passed", pa.bool_()),
+        ("blocking_failures", pa.int64()),
+        ("warnings", pa.int64()),
+        ("error", pa.string()),
+        ("suite", pa.string()),
+        ("results", pa.string()),
+        ("checked_at", TIME),
+    ]
+)
+"""As stored: `partition_seq` is the verdict's `commit_seq`; the table's own `commit_seq` numbers its appends."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What the expectations said about one version of one partition.
+
+    `suite`: the digest of the expectations. `results`: JSON, one entry per expectation. `error`: why they could not be
+    evaluated; then `passed` is false. It is final: a later one for the same version is ignored.
+    """
+
+    view: str
+    version: str
+    partition: str
+    commit_seq: int
+    passed: bool
+    blocking_failures: int = 0
+    warnings: int = 0
+    error: str = ""
+    suite: str = ""
+    results: str = "[]"
+    checked_at: datetime
+
+
+class Verdicts:
+    """The verdicts of all views. Holds no state."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._table = AppendTable(lake, ("verdicts",), SCHEMA)
+
+    def record(self, verdicts: Sequence[Verdict], *, run_id: str = "") -> int:
+        """Record, in one commit, those that are about versions without a verdict; returns how many that were."""
+        known: dict[tuple[str, str], frozenset[Version]] = {}
+        fresh: dict[tuple[str, str, Version], Verdict] = {}
+        for verdict in verdicts:
+            of = (verdict.view, verdict.version)
+            if of not in known:
+                known[of] = judged(self.of(*of))
+            version = (verdict.partition, verdict.commit_seq)
+            if version not in known[of]:
+                fresh.setdefault((*of, version), verdict)
+        columns = {
+            field.name: [getattr(verdict, _attribute(field.name)) for verdict in fresh.values()] for field in SCHEMA
+        }
+        self._table.append(pa.table(columns, schema=SCHEMA), run_id=run_id)
+        return len(fresh)
+
+    def of(self, view: str, version: str) -> pa.Table:
+        """The verdicts that count of a view version: the fields of `Verdict`, by (commit_seq, partition)."""
+        rows = self._table.read(equal={"view": view, "version": version}, columns=tuple(SCHEMA.names))
+        rows = rows.rename_columns([_attribute(name) for name in SCHEMA.names])
+        numbered = rows.append_column("_at", pa.array(range(rows.num_rows), pa.int64()))
+        first = numbered.group_by(["partition", "commit_seq"]).aggregate([("_at", "min")]).column("_at_min")
+        return rows.take(first).sort_by([("commit_seq", "ascending"), ("partition", "ascending")])
+
+    def pending(self, view: str, version: str, partition_versions: pa.Table) -> pa.Table:
+        """The rows of `partition_versions` that have no verdict."""
+        known = judged(self.of(view, version))
+        unknown = [pair not in known for pair in _pairs(partition_versions)]
+        return partition_versions.filter(pa.array(unknown, pa.bool_()))
+
+    def excluded(self, view: str, version: str) -> frozenset[Version]:
+        """The versions that failed."""
+        rows = self.of(view, version)
+        return frozenset(_pairs(rows.filter(pc.invert(rows.column("passed")))))
+
+
+def judged(verdicts: pa.Table) -> frozenset[Version]:
+    """The versions that `verdicts` (as `Verdicts.of` gives them) are about."""
+    return frozenset(_pairs(verdicts))
+
+
+def settled_head(partition_versions: pa.Table, verdicts: pa.Table) -> int:
+    """The greatest n such that every version committed at or below n has a verdict; 0 if there is none.
+
+    `partition_versions` as of `PartitionedTable.partition_versions()`, `verdicts` as of `Verdicts.of`. What counts at n
+    is then a pure function of n: no verdict that is still to come can change it.
+    """
+    return settled(_pairs(partition_versions), judged(verdicts))
+
+
+def _pairs(rows: pa.Table) -> list[Version]:
+    return list(zip(rows.column("partition").to_pylist(), rows.column("commit_seq").to_pylist(), strict=True))
+
+
+def _attribute(column: str) -> str:
+    return "commit_seq" if column == "partition_seq" else column

@@ -1,0 +1,103 @@
+"""Read back: a sample of what the ledger says was pushed, read from the store and compared with the history.
+
+Invariant: it trusts neither side's word: the expected rows are computed from the durable history as a push computes
+them, and nothing found is a failure like something wrong, so that a success never stands for zero rows.
+It changes nothing.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from feature_assets.errors import StoreUnreachableError
+from feature_assets.offline.ledger import Ledger
+from feature_assets.online.item import Row, unpack_item
+from feature_assets.online.plan import RULES, KnownVerdicts, PushedView, PushPlan, VersionedTable, whole_state
+from feature_assets.online.sections import Entities, Pack, Sections
+from feature_assets.online.store import OnlineStore, ReadFailure, Stored
+
+_READS = 5
+"""How often an entity that the store could not read is asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """What a sample showed. `n`: the state that the ledger says every bucket has; `examples`: of what is wrong.
+
+    `mismatches`: entities whose item has another row than the history. `missing`: entities that have a row in the
+    history and no item. An item that a newer push has written meanwhile counts as neither.
+    """
+
+    n: int
+    sampled: int
+    mismatches: int
+    missing: int
+    examples: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether something was compared, and all of it was right."""
+        return self.sampled > 0 and not self.mismatches and not self.missing
+
+
+def read_back(  # noqa: PLR0913 - where to look, on both sides, and how much
+    view: PushedView,
+    *,
+    version: str,
+    table: VersionedTable,
+    verdicts: KnownVerdicts,
+    ledger: Ledger,
+    store: OnlineStore,
+    pack: Pack,
+    sample: int = 50,
+    seed: int = 0,
+) -> ReadBack:
+    """Compare about `sample` entities, the same ones for a seed. Raises `StoreUnreachableError` if they stay unread."""
+    plan = whole_state(view, version=version, table=table, verdicts=verdicts, ledger=ledger, target=store.target)
+    entities = _sampled(plan, view, table, pack, sample, Random(seed))  # noqa: S311 - which entities are looked at is no secret
+    if not entities.keys:
+        return ReadBack(plan.commit_seq, 0, 0, 0)
+    found = _read(store, plan.table, entities.keys)
+    wrong: list[str] = []
+    missing: list[str] = []
+    for key, row, stored in zip(entities.keys, entities.rows, found, strict=True):
+        if stored is None:
+            missing += [key.hex()] if row is not None else []
+        elif not _agrees(stored, row, plan.commit_seq):
+            wrong.append(key.hex())
+    return ReadBack(plan.commit_seq, len(entities.keys), len(wrong), len(missing), tuple((wrong + missing)[:5]))
+
+
+def _sampled(plan: PushPlan, view: PushedView, table: VersionedTable, pack: Pack, sample: int, rng: Random) -> Entities:
+    """Entities of as many buckets as it takes, with the rows that they should have."""
+    sections = Sections(plan, view, table, pack, RULES)
+    keys: list[bytes] = []
+    rows: list[Row | None] = []
+    for bucket in rng.sample(plan.buckets, k=len(plan.buckets)):
+        entities = sections.of([bucket])
+        chosen = rng.sample(range(len(entities.keys)), k=min(sample - len(keys), len(entities.keys)))
+        keys += [entities.keys[place] for place in chosen]
+        rows += [entities.rows[place] for place in chosen]
+        if len(keys) >= sample:
+            break
+    return Entities(keys, rows)
+
+
+def _read(store: OnlineStore, table: str, keys: list[bytes]) -> list[Stored | None]:
+    known: dict[bytes, Stored | None] = {}
+    for _ in range(_READS):
+        wanted = [key for key in keys if key not in known]
+        results = store.read(table, wanted, consistent=True) if wanted else []
+        answers = zip(wanted, results, strict=True)
+        known.update({key: result for key, result in answers if not isinstance(result, ReadFailure)})
+    unread = len(keys) - len(known)
+    if unread:
+        raise StoreUnreachableError(
+            f"read back of {table}: {unread} of {len(keys)} items could not be read from {store.target}",
+            hint="nothing is known to be wrong; run the check again when the store answers",
+        )
+    return [known[key] for key in keys]
+
+
+def _agrees(stored: Stored, row: Row | None, n: int) -> bool:
+    batch = unpack_item(stored.value, stored.seq).batch
+    return batch is not None and (batch.n > n or batch.row == row)

@@ -1,0 +1,1 @@
+"""Assets, one module per stage, as the data flows: sources, views, online, training, drift, models."""

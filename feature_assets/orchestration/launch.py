@@ -1,0 +1,124 @@
+"""Starting runs from this process, for the command line and the demo: the same jobs, assets and sensor as in the UI.
+
+Invariant: a run started here is recorded in the project's Dagster instance like any other, and a sensor tick
+evaluated here honours run keys as the daemon does: a key that was launched before is not launched again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+from dagster._core.storage.tags import RUN_KEY_TAG
+
+from feature_assets.definition.project import Project
+from feature_assets.definition.source import BatchSource
+from feature_assets.definition.view import FeatureView
+from feature_assets.offline.verdicts import settled_head
+from feature_assets.orchestration.assets.keys import source_key, view_key
+from feature_assets.orchestration.build import definitions_of
+from feature_assets.orchestration.jobs import MATERIALIZE_JOB
+from feature_assets.orchestration.partitions import range_tags, source_partitions, view_partitions
+from feature_assets.orchestration.sensors import PUSH_JOB, push_sensor
+from feature_assets.store import FeatureStore
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """How a run ended. `failures` holds the message of each failed step, `checks` those of failed asset checks."""
+
+    run_id: str
+    success: bool
+    failures: tuple[str, ...]
+    failed_checks: tuple[str, ...]
+
+
+class Launcher:
+    """Runs jobs of `project` in this process, recorded in `instance`."""
+
+    def __init__(self, project: Project, instance: dg.DagsterInstance) -> None:
+        self.project = project
+        self.instance = instance
+        self.definitions = definitions_of(project)
+
+    def run(self, job: str, assets: Sequence[dg.AssetKey], tags: Mapping[str, str] | None = None) -> RunOutcome:
+        """Run `assets` of `job` to the end. A failed step or check is in the outcome, not raised."""
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            asset_selection=list(assets),
+            tags=dict(tags or {}),
+            run_config=_QUIET,
+            raise_on_error=False,
+        )
+        failures = [_first_cause(event.step_failure_data) for event in result.all_events if event.is_step_failure]
+        checks = [
+            f"{'/'.join(check.asset_key.path)}: {check.check_name}"
+            for check in result.get_asset_check_evaluations()
+            if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
+        ]
+        return RunOutcome(result.run_id, result.success, tuple(failures), tuple(checks))
+
+    def materialize(self, assets: Sequence[dg.AssetKey], days: Sequence[date]) -> RunOutcome:
+        """Materialize `assets` for a contiguous range of days in one run."""
+        return self.run(MATERIALIZE_JOB, assets, range_tags(days))
+
+    def tick_push_sensor(self) -> list[RunOutcome]:
+        """One tick of the push sensor: evaluates it and runs what it asks for, once per run key."""
+        sensor = push_sensor(self.project)
+        with dg.build_sensor_context(
+            instance=self.instance, definitions=self.definitions, resources=self.definitions.resources
+        ) as context:
+            tick = sensor.evaluate_tick(context)
+        outcomes = []
+        for request in tick.run_requests or ():
+            tags = {**request.tags, RUN_KEY_TAG: request.run_key or ""}
+            if self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: tags[RUN_KEY_TAG]}), limit=1):
+                continue
+            outcomes.append(self.run(PUSH_JOB, request.asset_selection or (), tags))
+        return outcomes
+
+
+def _first_cause(data: object) -> str:
+    failure = getattr(data, "user_failure_data", None)
+    if failure is not None and failure.description:
+        return str(failure.description)
+    error = getattr(data, "error", None)
+    if error is None:
+        return "the step failed without saying why"
+    while error.cause is not None:
+        error = error.cause
+    return str(error.message).strip()
+
+
+def month_chunks(days: Sequence[date]) -> list[tuple[date, ...]]:
+    """The days of each calendar month, in order: the size of a run in a long backfill."""
+    chunks: dict[tuple[int, int], list[date]] = {}
+    for day in sorted(days):
+        chunks.setdefault((day.year, day.month), []).append(day)
+    return [tuple(chunk) for chunk in chunks.values()]
+
+
+def missing_days(
+    store: FeatureStore, sources: Sequence[BatchSource], views: Sequence[FeatureView], days: Sequence[date]
+) -> tuple[date, ...]:
+    """Those of `days` that some source lacks, or some view lacks or has without a verdict. Decided from the lake."""
+    wanted = {day.isoformat() for day in days}
+    missing: set[str] = set()
+    for source in sources:
+        have = set(store.source_table(source).partition_versions()["partition"].to_pylist())
+        missing |= (wanted & set(source_partitions(source).get_partition_keys())) - have
+    for view in views:
+        versions = store.view_table(view).partition_versions()
+        verdicts = store.verdicts.of(view.name, store.version(view))
+        head = settled_head(versions, verdicts)
+        pairs = zip(versions["partition"].to_pylist(), versions["commit_seq"].to_pylist(), strict=True)
+        have = {partition for partition, seq in pairs if seq <= head}
+        missing |= (wanted & set(view_partitions(view).get_partition_keys())) - have
+    return tuple(date.fromisoformat(day) for day in sorted(missing))
+
+
+def asset_keys(sources: Sequence[BatchSource], views: Sequence[FeatureView]) -> list[dg.AssetKey]:
+    """The keys of sources and views, in the order in which the data flows."""
+    return [source_key(source) for source in sources] + [view_key(view) for view in views]

@@ -1,0 +1,131 @@
+"""What an asset says about itself in the UI: rows, nulls, schema, a preview, a plot, the Delta version.
+
+Invariant: only plain Python numbers and text reach Dagster (its metadata refuses numpy's), and no secret can: values
+come from feature tables, never from settings. It computes nothing that anything else depends on.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_assets.definition.source import BatchSource
+from feature_assets.definition.view import FeatureView
+from feature_assets.offline.table import Commit
+
+PREVIEW_ROWS = 8
+_PLOT_FEATURES = 4
+
+
+def table_metadata(table: pa.Table, features: Sequence[str]) -> dict[str, dg.MetadataValue]:
+    """Rows, share of nulls per column (a number each, so that the UI plots it over time) and a preview."""
+    out: dict[str, dg.MetadataValue] = {
+        "dagster/row_count": dg.MetadataValue.int(table.num_rows),
+        "preview": dg.MetadataValue.md(markdown_table(table.slice(0, PREVIEW_ROWS))),
+    }
+    worst = 0.0
+    rows = []
+    for name in features:
+        share = float(table[name].null_count / table.num_rows) if table.num_rows else 0.0
+        worst = max(worst, share)
+        rows.append(dg.TableRecord({"column": name, "null_share": round(share, 6)}))
+    out["max_null_share"] = dg.MetadataValue.float(worst)
+    if rows:
+        out["nulls"] = dg.MetadataValue.table(rows)
+    return out
+
+
+def schema_metadata(schema: pa.Schema, descriptions: Mapping[str, str]) -> dg.TableSchemaMetadataValue:
+    """A column table with types, nullability and descriptions."""
+    return dg.MetadataValue.table_schema(
+        dg.TableSchema(
+            columns=[
+                dg.TableColumn(name=field.name, type=str(field.type), description=descriptions.get(field.name) or None)
+                for field in schema
+            ]
+        )
+    )
+
+
+def commit_metadata(commit: Commit) -> dict[str, dg.MetadataValue]:
+    """What was committed: the sequence, the Delta version, which partitions changed and which did not."""
+    return {
+        "commit_seq": dg.MetadataValue.int(commit.seq or 0),
+        "delta_version": dg.MetadataValue.int(commit.delta_version),
+        "partitions_written": dg.MetadataValue.int(len(commit.written)),
+        "partitions_unchanged": dg.MetadataValue.int(len(commit.unchanged)),
+        "rows_committed": dg.MetadataValue.int(commit.rows),
+    }
+
+
+def source_descriptions(source: BatchSource) -> dict[str, str]:
+    """Column descriptions of a source: what the time columns mean."""
+    texts = {source.event_at: "when it happened in the world (UTC)"}
+    if source.arrived_at is not None:
+        texts[source.arrived_at] = "when the log took it (UTC)"
+    return texts
+
+
+def view_descriptions(view: FeatureView) -> dict[str, str]:
+    """Column descriptions of a view: keys, times, features."""
+    return {
+        **dict.fromkeys(view.entity.key_names, f"key of entity {view.entity.name}"),
+        "event_at": "when it happened; for an aggregate, the end of its period (UTC)",
+        "arrived_at": "when the last of its inputs arrived in the log (UTC)",
+        "sequence": "order among rows of the same instant",
+        **{feature.name: feature.description for feature in view.features},
+    }
+
+
+def markdown_table(table: pa.Table) -> str:
+    """A small table as GitHub markdown; `|` in a value is escaped."""
+    names = table.column_names
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in table.to_pylist()]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|")
+
+
+def histogram_plot(table: pa.Table, features: Sequence[str]) -> dg.MarkdownMetadataValue | None:
+    """Histograms of the first numeric features as a PNG inside markdown; None if there is nothing to plot."""
+    numeric = [
+        n
+        for n in features
+        if pa.types.is_integer(table.schema.field(n).type) or pa.types.is_floating(table.schema.field(n).type)
+    ]
+    shown = [(name, _finite(table[name])) for name in numeric[:_PLOT_FEATURES]]
+    shown = [(name, values) for name, values in shown if len(values)]
+    if not shown:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * len(shown), 2.2))
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axis, (name, values) in zip(axes, shown, strict=True):
+        # One outline per histogram and two labels per axis: bars and ticks are most of what drawing costs.
+        counts, edges = np.histogram(values.to_numpy(zero_copy_only=False), bins=30)
+        axis.stairs(counts, edges, fill=True, color="#4c78a8")
+        axis.set_title(name, fontsize=9)
+        axis.set_xticks([edges[0], edges[-1]], [f"{edges[0]:.3g}", f"{edges[-1]:.3g}"], fontsize=7)
+        axis.set_yticks([])
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=80)
+    return dg.MetadataValue.md(png_markdown(png.getvalue(), "distribution of features"))
+
+
+def _finite(column: pa.ChunkedArray) -> pa.Array:
+    values = pc.drop_null(column).combine_chunks().cast(pa.float64())
+    return values.filter(pc.is_finite(values))
+
+
+def png_markdown(png: bytes, text: str) -> str:
+    """A PNG as a markdown image that needs no other file."""
+    return f"![{text}](data:image/png;base64,{base64.b64encode(png).decode()})"

@@ -1,0 +1,76 @@
+"""The resources: the platform (lake, ledger, online store, clock) and what it needs from AWS.
+
+Invariant: credentials live in resources and secrets only; none reaches metadata, logs or run configuration (the
+fields that may hold one are pydantic secrets or come from the environment). It opens things; it computes nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import msgspec
+from dagster_aws.s3 import S3Resource
+from dagster_aws.secretsmanager import SecretsManagerResource
+
+from feature_assets.definition.project import Project
+from feature_assets.errors import FeatureAssetsError, SettingsError
+from feature_assets.settings import load_settings
+from feature_assets.store import FeatureStore
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What the secret holds, as JSON."""
+
+    aws_access_key_id: str
+    aws_secret_access_key: str
+
+
+class Platform(dg.ConfigurableResource[FeatureStore]):
+    """Opens the feature store that `FEATURE_ASSETS_*` describe; the fields here override single settings.
+
+    `credentials_secret` names a secret in AWS Secrets Manager with the keys `aws_access_key_id` and
+    `aws_secret_access_key`, used for the lake and the online store; without it boto3's own chain is used.
+    """
+
+    root: str | None = None
+    online: str | None = None
+    credentials_secret: str | None = None
+    s3: dg.ResourceDependency[S3Resource]
+    secrets: dg.ResourceDependency[SecretsManagerResource]
+
+    def open(self, project: Project) -> FeatureStore:
+        """The store of `project`. Raises `SettingsError` if a setting or the secret is unusable."""
+        overrides: dict[str, object] = {"root": self.root, "online": self.online}
+        overrides["s3_endpoint"] = self.s3.endpoint_url
+        overrides["aws_region"] = self.s3.region_name
+        if self.credentials_secret is not None:
+            found = self._credentials(self.credentials_secret)
+            overrides["aws_access_key_id"] = found.aws_access_key_id
+            overrides["aws_secret_access_key"] = found.aws_secret_access_key
+        elif self.s3.aws_access_key_id is not None:
+            overrides["aws_access_key_id"] = self.s3.aws_access_key_id
+            overrides["aws_secret_access_key"] = self.s3.aws_secret_access_key
+        return FeatureStore.open(load_settings(**overrides), project=project)
+
+    def _credentials(self, name: str) -> Credentials:
+        text = self.secrets.get_client().get_secret_value(SecretId=name)["SecretString"]
+        try:
+            return msgspec.json.decode(text, type=Credentials)
+        except msgspec.DecodeError:
+            # The decoder's own message may quote the secret, so it is not passed on.
+            raise SettingsError(
+                f"the secret {name!r} is not the JSON that is expected",
+                hint='store {"aws_access_key_id": "...", "aws_secret_access_key": "..."}',
+            ) from None
+
+
+@contextmanager
+def reported(what: str) -> Iterator[None]:
+    """Turns an error of ours into one clear failure in the UI, which Dagster retries only if the error allows it."""
+    try:
+        yield
+    except FeatureAssetsError as error:
+        metadata = {"error": dg.MetadataValue.text(type(error).__name__)}
+        if error.hint is not None:
+            metadata["hint"] = dg.MetadataValue.text(error.hint)
+        raise dg.Failure(description=f"{what}: {error}", metadata=metadata, allow_retries=error.retryable) from error

@@ -1,0 +1,281 @@
+"""The feature store of a project: the one object that programs, the command line and Dagster work through.
+
+    store = FeatureStore.open(project=project)
+    store.training_set(spine, service="flight_delay", timestamp="as_of")
+    store.get([{"carrier": "UA", ...}], service="flight_delay")
+
+Invariant: it composes and keeps no state of its own; two of them over the same root see the same things. What it does
+is done by the stages below it.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from feature_assets.clock import Clock, ReplayClock, SystemClock
+from feature_assets.definition.model import Label
+from feature_assets.definition.project import Project
+from feature_assets.definition.source import BatchSource
+from feature_assets.definition.version import view_version
+from feature_assets.definition.view import FeatureView
+from feature_assets.errors import SettingsError, did_you_mean
+from feature_assets.offline.delta_ledger import DeltaLedger
+from feature_assets.offline.lake import Lake, s3_storage_options
+from feature_assets.offline.ledger import previous_version
+from feature_assets.offline.materialize import materialize_source, materialize_view
+from feature_assets.offline.table import PartitionedTable, event_table, feature_table
+from feature_assets.offline.verdicts import Verdict, Verdicts
+from feature_assets.online.codec import ValueCodec
+from feature_assets.online.plan import PushPlan, PushState, plan_push, push_state
+from feature_assets.online.push import PushOptions, PushResult, push
+from feature_assets.online.read_back import ReadBack, read_back
+from feature_assets.online.sqlite import SQLiteStore
+from feature_assets.online.store import OnlineStore
+from feature_assets.quality.checked import check_commit
+from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
+from feature_assets.serving.reader import Answer, OnlineReader
+from feature_assets.settings import ClockKind, OnlineKind, Settings, load_settings
+from feature_assets.training.loader import Progress, TrainingSet, training_set
+from feature_assets.training.modes import Mode
+from feature_assets.training.spine import Immature
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStore:
+    """A project over its lake, ledger and online store. Make one with `open`."""
+
+    project: Project
+    lake: Lake
+    ledger: DeltaLedger
+    verdicts: Verdicts
+    online: OnlineStore
+    clock: Clock
+    memory_limit: int
+
+    @classmethod
+    def open(cls, settings: Settings | None = None, *, project: Project | None = None) -> "FeatureStore":
+        """The store that `settings` describe (default: the environment). Creates folders, no tables.
+
+        Raises `SettingsError` for a wrong setting or a project that cannot be imported.
+        """
+        settings = settings or load_settings()
+        lake = Lake(settings.root, _storage_options(settings) if settings.is_remote else {})
+        return cls(
+            project=project or import_project(settings.project),
+            lake=lake,
+            ledger=DeltaLedger(lake),
+            verdicts=Verdicts(lake),
+            online=_online(settings),
+            clock=_clock(settings),
+            memory_limit=settings.memory_limit_mb * 1024 * 1024,
+        )
+
+    # ------------------------------------------------------------------------------------------------------ offline
+    def source_table(self, source: BatchSource) -> PartitionedTable:
+        """`events/<source>`."""
+        return event_table(self.lake, source)
+
+    def view_table(self, view: FeatureView, version: str | None = None) -> PartitionedTable:
+        """`features/<view>/<version>`; the version of the code if none is given."""
+        return feature_table(self.lake, view, version)
+
+    def version(self, view: FeatureView) -> str:
+        """The version of the view as the code has it."""
+        return view_version(view)
+
+    def materialize(self, days: Sequence[date], views: Sequence[FeatureView] | None = None) -> list[Verdict]:
+        """Compute `days` of `views` (default: all) and of their sources, and check them; returns the verdicts."""
+        chosen = self.project.views if views is None else views
+        for source in {source.name: source for view in chosen for source in view.sources}.values():
+            materialize_source(source, days, lake=self.lake, clock=self.clock)
+        verdicts = []
+        for view in chosen:
+            done = materialize_view(view, days, lake=self.lake, clock=self.clock)
+            verdicts += check_commit(view, done, lake=self.lake, verdicts=self.verdicts, clock=self.clock)
+        return verdicts
+
+    # ------------------------------------------------------------------------------------------------------- online
+    def publish(self, views: Sequence[FeatureView] | None = None) -> dict[str, PushResult]:
+        """Push every view (default: all online ones) that is behind, and read it back; returns what was pushed."""
+        done = {}
+        for view in self.project.views if views is None else views:
+            plan = self.plan_push(view) if view.online else None
+            if plan is not None:
+                done[view.name] = self.push(view, plan)
+                self.record_consistency(view, self.read_back(view))
+        return done
+
+    def push_state(self, view: FeatureView) -> PushState:
+        """What should be published, and what is."""
+        return push_state(
+            view,
+            version=self.version(view),
+            table=self.view_table(view),
+            verdicts=self.verdicts,
+            ledger=self.ledger,
+            target=self.online.target,
+            covering=self._covering(view),
+        )
+
+    def plan_push(self, view: FeatureView) -> PushPlan | None:
+        """The push that is due, or None."""
+        return plan_push(
+            view,
+            version=self.version(view),
+            table=self.view_table(view),
+            verdicts=self.verdicts,
+            ledger=self.ledger,
+            target=self.online.target,
+            covering=self._covering(view),
+        )
+
+    def push(self, view: FeatureView, plan: PushPlan, *, run_id: str = "") -> PushResult:
+        """Carry a plan out. Idempotent."""
+        return push(
+            plan,
+            view,
+            table=self.view_table(view),
+            ledger=self.ledger,
+            store=self.online,
+            clock=self.clock,
+            options=PushOptions(pack=ValueCodec(view.features).pack_table, run_id=run_id),
+        )
+
+    def record_consistency(self, view: FeatureView, found: ReadBack, *, run_id: str = "") -> None:
+        """Keep what a read-back found as evidence for the gate."""
+        record = consistency_of(view.name, self.version(view), self.online.target, found.n, found, self.clock)
+        ConsistencyHistory(self.lake).append(record, run_id=run_id)
+
+    def read_back(self, view: FeatureView) -> ReadBack:
+        """Reads a sample of what the ledger says is published, consistently, and compares it with Delta."""
+        return read_back(
+            view,
+            version=self.version(view),
+            table=self.view_table(view),
+            verdicts=self.verdicts,
+            ledger=self.ledger,
+            store=self.online,
+            pack=ValueCodec(view.features).pack_table,
+        )
+
+    def reader(self) -> OnlineReader:
+        """The online reader of the project."""
+        return OnlineReader(self.project, self.online, self.ledger, self.clock)
+
+    def get(
+        self,
+        entities: pa.Table | pd.DataFrame | Sequence[Mapping[str, object]],
+        *,
+        service: str,
+        as_of: datetime | None = None,
+    ) -> Answer:
+        """Features of `entities` (the service's keys and request fields) as the online store has them now."""
+        return self.reader().get(service, entities, as_of=as_of)
+
+    def _covering(self, view: FeatureView) -> frozenset[str]:
+        """The days that the version serving now has: a new version does not take over before it has them too."""
+        version = self.version(view)
+        rows = self.ledger.rows(view=view.name, target=self.online.target)
+        before = previous_version(rows, version)
+        if before is None:
+            return frozenset()
+        return frozenset(self.view_table(view, before).partition_versions()["partition"].to_pylist())
+
+    # ----------------------------------------------------------------------------------------------------- training
+    def training_set(  # noqa: PLR0913 # every choice of a training set, each by its name
+        self,
+        spine: pa.Table | pd.DataFrame,
+        *,
+        service: str,
+        timestamp: str,
+        mode: str | Mode = "as_served",
+        ttl: Mapping[str, timedelta | None] | None = None,
+        label: Label | None = None,
+        immature: Immature = "refuse",
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> TrainingSet:
+        """Join the features of `service` to `spine`: what serving would have returned at each row's `timestamp`.
+
+        Rows out equal rows in, in the same order. `ttl` overrides the time to live per view. With `label`, rows whose
+        outcome is not known yet are refused (or dropped, with `immature="drop"`).
+        """
+        return training_set(
+            self.project,
+            spine,
+            service=service,
+            timestamp=timestamp,
+            mode=mode,
+            lake=self.lake,
+            ledger=self.ledger,
+            verdicts=self.verdicts,
+            target=self.online.target,
+            clock=self.clock,
+            ttl=ttl or {},
+            label=label,
+            immature=immature,
+            name=name,
+            memory_limit=self.memory_limit,
+            progress=progress,
+        )
+
+
+def import_project(address: str) -> Project:
+    """The project at `module:attribute`, also in the current folder. Raises `SettingsError` naming the cause."""
+    module_name, _, attribute = address.partition(":")
+    where = f"FEATURE_ASSETS_PROJECT={address}"
+    if not attribute:
+        raise SettingsError(f"{where}: no attribute", hint="write module:attribute, e.g. my_features.project:project")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"{where}: {error}", hint="install it, or start from the folder that holds it") from error
+    found = getattr(module, attribute, None)
+    if not isinstance(found, Project):
+        what = "is no Project" if found is not None else "does not exist"
+        projects = [name for name, value in vars(module).items() if isinstance(value, Project)]
+        raise SettingsError(f"{where}: {attribute!r} {what}", hint=did_you_mean(attribute, projects))
+    return found
+
+
+def _storage_options(settings: Settings) -> dict[str, str]:
+    key, secret = settings.aws_access_key_id, settings.aws_secret_access_key
+    return s3_storage_options(
+        region_name=settings.aws_region,
+        endpoint_url=settings.s3_endpoint,
+        aws_access_key_id=None if key is None else key.get_secret_value(),
+        aws_secret_access_key=None if secret is None else secret.get_secret_value(),
+    )
+
+
+def _online(settings: Settings) -> OnlineStore:
+    if settings.online is OnlineKind.SQLITE:
+        settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+        return SQLiteStore(settings.sqlite_path)
+    from feature_assets.online.dynamodb import DynamoDBStore  # noqa: PLC0415 # boto3 takes a second; SQLite needs none of it
+
+    key, secret = settings.aws_access_key_id, settings.aws_secret_access_key
+    return DynamoDBStore(
+        settings.dynamodb_prefix,
+        region=settings.aws_region,
+        endpoint_url=settings.dynamodb_endpoint,
+        kms_key=settings.dynamodb_kms_key,
+        access_key_id=None if key is None else key.get_secret_value(),
+        secret_access_key=None if secret is None else secret.get_secret_value(),
+    )
+
+
+def _clock(settings: Settings) -> Clock:
+    path = settings.replay_clock_path
+    if settings.clock is ClockKind.REPLAY or (settings.clock is ClockKind.AUTO and path.exists()):
+        return ReplayClock(path)
+    return SystemClock()

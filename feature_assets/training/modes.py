@@ -1,0 +1,77 @@
+"""What "available" means to a training set: as it was served, as things happened, or on a schedule that does not exist.
+
+Invariant: a mode is a value; it is part of the manifest and says, with the pins, all that visibility depends on.
+It resolves no ledger: `as_served` takes its instants from there, the other modes compute theirs from a row's own times.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from feature_assets.clock import duration_us
+from feature_assets.errors import InputError, did_you_mean
+
+Ints = npt.NDArray[np.int64]
+
+
+class AsServed(msgspec.Struct, frozen=True, tag="as_served"):
+    """Visibility by the ledger: what readers of the target store saw. The default."""
+
+
+class AsOfEvent(msgspec.Struct, frozen=True, tag="as_of_event"):
+    """Available when it happened: what tools that ignore availability do, for comparison. It leaks."""
+
+
+class WhatIf(msgspec.Struct, frozen=True, tag="what_if"):
+    """Available `delay` after the next run of a job that runs `every` so often and takes what has arrived by then.
+
+    Runs are counted from midnight UTC, 1 January 1970. `every` zero is a stream: each row by itself.
+    """
+
+    delay: timedelta = timedelta(0)
+    every: timedelta = timedelta(0)
+
+
+Mode = AsServed | AsOfEvent | WhatIf
+
+NAMES: Final = ("as_served", "as_of_event")
+
+
+def what_if(*, delay: timedelta = timedelta(0), every: timedelta = timedelta(0)) -> WhatIf:
+    """A schedule that does not exist yet: what would training see if the view were pushed like this?"""
+    if delay < timedelta(0) or every < timedelta(0):
+        raise InputError(f"what_if: delay and every are not negative, got delay={delay} and every={every}")
+    return WhatIf(delay=delay, every=every)
+
+
+def parse_mode(mode: str | Mode) -> Mode:
+    """A mode by its name, or itself. Raises `InputError` for a name that is none."""
+    if not isinstance(mode, str):
+        return mode
+    if mode == "as_served":
+        return AsServed()
+    if mode == "as_of_event":
+        return AsOfEvent()
+    if mode.startswith("what_if"):
+        raise InputError(
+            f"mode {mode!r} needs its schedule",
+            hint="mode=what_if(delay=timedelta(minutes=5), every=timedelta(hours=1))",
+        )
+    raise InputError(f"unknown mode {mode!r}", hint=did_you_mean(mode, [*NAMES, "what_if(delay=, every=)"]))
+
+
+def modelled_availability(mode: AsOfEvent | WhatIf, event_at: Ints, arrived_at: Ints | None) -> Ints:
+    """When each row would have been available, in microseconds, by a mode that does not ask the ledger.
+
+    `arrived_at` None: nothing arrived after it happened; only `WhatIf` looks at it.
+    """
+    if isinstance(mode, AsOfEvent):
+        return event_at
+    known = event_at if arrived_at is None else np.maximum(event_at, arrived_at)
+    every = duration_us(mode.every)
+    if every:
+        known = -(-known // every) * every
+    return known + duration_us(mode.delay)

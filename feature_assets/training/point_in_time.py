@@ -1,0 +1,211 @@
+"""The point-in-time lookup of one view: for each row of the spine, the greatest feature row visible at its instant.
+
+Invariant: exactly one answer per question, whatever the parts in which the feature rows are looked at; a value in it
+was visible at the question's instant by the mode's rule.
+It orchestrates: availability comes from `history` and `modes`, the choice from the kernel, the bytes from the tables.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from feature_assets.clock import OPEN, duration_us
+from feature_assets.compute.coding import key_codes
+from feature_assets.compute.kernels import NO_ROW, Boundary, Matches, latest_visible
+from feature_assets.definition.view import FeatureRef
+from feature_assets.offline.availability import Provenance
+from feature_assets.offline.versions import Version
+from feature_assets.training.history import ViewState
+from feature_assets.training.memory import Part
+from feature_assets.training.modes import AsServed, Mode, WhatIf, modelled_availability
+from feature_assets.training.spine import Spine
+
+Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int8]
+Bools = npt.NDArray[np.bool_]
+
+NOTHING: int = -1
+"""In `Looked.provenance`: nothing was visible."""
+_PROVENANCE = "\0provenance"
+"""A name that no column can have: names are identifiers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What one reference got, one entry per row of the spine.
+
+    `features`: by name, null where nothing was visible or the winner had expired. `event_at`: of the winner, expired or
+    not. `provenance`: `Provenance` codes, `NOTHING` where nothing was visible.
+    """
+
+    ref: FeatureRef
+    features: dict[str, pa.ChunkedArray]
+    event_at: pa.ChunkedArray
+    provenance: Codes
+    expired: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Feature rows of one part, and when each was visible. `provenance` None: all of them simulated."""
+
+    table: pa.Table
+    version: Ints
+    available_at: Ints
+    superseded_at: Ints
+    provenance: Codes | None
+
+
+def looked_up(
+    state: ViewState,
+    refs: Sequence[FeatureRef],
+    spine: Spine,
+    *,
+    mode: Mode,
+    parts: Sequence[Part],
+    boundary: Boundary = "closed",
+    tick: Callable[[], None] = lambda: None,
+) -> list[Looked]:
+    """Look up all references to one view together. `tick` is called after each part."""
+    questions = _Questions.of(refs, spine)
+    wanted = tuple(dict.fromkeys(feature.name for ref in refs for feature in ref.selected))
+    versions = state.ever_visible() if isinstance(mode, AsServed) else state.newest()
+    gathered = _Gathered(len(questions.as_of))
+    ttl = None if state.pin.ttl is None else duration_us(state.pin.ttl)
+    for part in parts:
+        seen = _seen(state, versions, part, wanted, mode)
+        codes = key_codes([seen.table.column(key) for key in state.view.entity.key_names], questions.keys)
+        matches = latest_visible(
+            key=codes.rows,
+            event_at=_micros(seen.table.column("event_at")),
+            sequence=_integers(seen.table.column("sequence")),
+            # Sorted by partition first: the number of the version orders as the partition does.
+            partition=seen.version,
+            available_at=seen.available_at,
+            superseded_at=seen.superseded_at,
+            spine_key=codes.questions,
+            as_of=questions.as_of,
+            ttl=ttl,
+            boundary=boundary,
+        )
+        gathered.add(_answer_table(seen, wanted), matches, only=len(parts) == 1)
+        tick()
+    return _split(gathered, refs, len(spine.as_of))
+
+
+@dataclass(frozen=True, slots=True)
+class _Questions:
+    """The questions of all references, one reference after the other: so the rows are coded and sorted once for all."""
+
+    keys: list[pa.ChunkedArray]
+    as_of: Ints
+
+    @classmethod
+    def of(cls, refs: Sequence[FeatureRef], spine: Spine) -> "_Questions":
+        columns = zip(*(spine.keys(ref) for ref in refs), strict=True)
+        keys = [pa.chunked_array([chunk for one in same for chunk in one.chunks], same[0].type) for same in columns]
+        return cls(keys, np.tile(spine.as_of, len(refs)) if len(refs) > 1 else spine.as_of)
+
+
+def _seen(state: ViewState, versions: Sequence[Version], part: Part, wanted: tuple[str, ...], mode: Mode) -> _Seen:
+    """The rows of one part with their visibility; only the columns that are needed for it are read."""
+    line = state.timeline
+    place = state.places(versions)
+    arrival = isinstance(mode, WhatIf)
+    if isinstance(mode, AsServed):
+        known = (line.provenance[place] == Provenance.SIMULATED) & (line.available_at[place] != OPEN)
+        arrival = bool(known.any())
+    extra = (("bucket",) if isinstance(mode, AsServed) else ()) + (("arrived_at",) if arrival else ())
+    columns = tuple(dict.fromkeys((*state.view.entity.key_names, "event_at", "sequence", *extra, *wanted)))
+    table, number = state.table.read_numbered(
+        versions, columns=columns, buckets=part.buckets, event_range=part.event_range
+    )
+    arrived_at = _micros(table.column("arrived_at")) if arrival else None
+    if isinstance(mode, AsServed):
+        resolved = line.resolve(place[number], _integers(table.column("bucket")), arrived_at)
+        return _Seen(table, number, resolved.available_at, resolved.superseded_at, resolved.provenance)
+    available = modelled_availability(mode, _micros(table.column("event_at")), arrived_at)
+    return _Seen(table, number, available, np.broadcast_to(np.int64(OPEN), number.shape), None)
+
+
+def _answer_table(seen: _Seen, wanted: tuple[str, ...]) -> pa.Table:
+    simulated = np.int8(Provenance.SIMULATED)
+    provenance = np.full(len(seen.version), simulated) if seen.provenance is None else seen.provenance
+    return seen.table.select([*wanted, "event_at"]).append_column(_PROVENANCE, pa.array(provenance))
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """The winners so far. `place` says for each question which row of the pieces, put one after the other, is its."""
+
+    questions: int
+    pieces: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    place: Ints = field(init=False)
+    expired: Bools = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place = np.full(self.questions, NO_ROW, np.int64)
+        self.expired = np.zeros(self.questions, np.bool_)
+
+    def add(self, table: pa.Table, matches: Matches, *, only: bool) -> None:
+        """Take the winners of one part; they beat those of earlier parts. `only`: there is no other part."""
+        if only:
+            self.pieces, self.place, self.expired = [table], matches.row, matches.expired
+            return
+        found = np.flatnonzero(matches.row != NO_ROW)
+        self.pieces.append(table.take(pa.array(matches.row[found])))
+        self.place[found] = self.rows + np.arange(len(found))
+        self.expired[found] = matches.expired[found]
+        self.rows += len(found)
+        if self.rows > 2 * self.questions:
+            self._drop_beaten()
+
+    def _drop_beaten(self) -> None:
+        """Keep one row per question: so the winners of many parts never take more than a few times the answer."""
+        found = np.flatnonzero(self.place != NO_ROW)
+        self.pieces = [pa.concat_tables(self.pieces).take(pa.array(self.place[found]))]
+        self.rows = len(found)
+        self.place[found] = np.arange(len(found))
+
+    def taken(self, names: Sequence[str], questions: slice, *, expired: bool) -> pa.Table:
+        """Columns of the winners of some questions; null where there is none or, if not `expired`, it is too old."""
+        place = self.place[questions]
+        missing = place == NO_ROW
+        if not expired:
+            missing |= self.expired[questions]
+        return pa.concat_tables(self.pieces).select(names).take(pa.array(place, mask=missing))
+
+
+def _split(gathered: _Gathered, refs: Sequence[FeatureRef], rows: int) -> list[Looked]:
+    """Give each reference its questions' answers."""
+    looked = []
+    for index, ref in enumerate(refs):
+        questions = slice(index * rows, (index + 1) * rows)
+        names = [feature.name for feature in ref.selected]
+        features = gathered.taken(names, questions, expired=False)
+        winner = gathered.taken(["event_at", _PROVENANCE], questions, expired=True)
+        provenance = winner.column(_PROVENANCE).fill_null(NOTHING)
+        looked.append(
+            Looked(
+                ref,
+                {name: features.column(name) for name in names},
+                winner.column("event_at"),
+                np.asarray(provenance),
+                gathered.expired[questions],
+            )
+        )
+    return looked
+
+
+def _micros(column: pa.ChunkedArray) -> Ints:
+    values: Ints = np.asarray(column.cast(pa.int64()))
+    return values
+
+
+def _integers(column: pa.ChunkedArray) -> Ints:
+    values: Ints = np.asarray(column).astype(np.int64, copy=False)
+    return values

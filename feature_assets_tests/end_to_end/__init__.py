@@ -1,0 +1,1 @@
+"""The whole loop through the doors that its users take."""

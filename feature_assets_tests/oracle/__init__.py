@@ -1,0 +1,1 @@
+"""Naive answers, obviously right. Nothing here imports the product."""

@@ -1,0 +1,1 @@
+"""Clever algorithms against the naive ones, on generated input."""
