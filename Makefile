@@ -42,8 +42,8 @@ check: env ## lint, format, types, lock file
 	$(BIN)/mypy
 	$(UV) lock --check
 
-bench: env ## every measurement, one after the other; each ends with one line of JSON
-	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: env ## every measurement, one after the other; writes docs/benchmarks.md
+	$(BIN)/python bench/harness/report.py
 
 drills: env ## the long form of what must be survived
 	FEATURE_ASSETS_DRILLS=long $(BIN)/pytest -m drill --timeout 3600

@@ -11,7 +11,6 @@ and the peak memory, in a process of its own, under two limits.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -125,9 +124,11 @@ def _verdict(view: str, version: str, partition: str, commit_seq: int) -> Verdic
 
 
 def _pushed(view: FeatureView, version: str, commit_seq: int, at: int) -> list[LedgerRow]:
-    about: dict[str, Any] = {"view": view.name, "version": version, "target": TARGET, "commit_seq": commit_seq}
-    rows = [] if commit_seq > 1 else [LedgerRow(kind="serving", **about, sent_at=0, acked_at=0)]
-    return rows + [LedgerRow(kind="ack", **about, sent_at=at, acked_at=at, bucket=bucket) for bucket in range(16)]
+    about: dict[str, Any] = {"view": view.name, "version": version, "target": TARGET}
+    # It answered before its first commit: nothing is simulated.
+    rows = [] if commit_seq > 1 else [LedgerRow(kind="serving", **about, sent_at=0, acked_at=0, commit_seq=0)]
+    about |= {"sent_at": at, "acked_at": at, "commit_seq": commit_seq}
+    return rows + [LedgerRow(kind="ack", **about, bucket=bucket) for bucket in range(16)]
 
 
 def spine_of(rows: int, entities: int) -> pa.Table:
@@ -262,10 +263,17 @@ def measure_peak(given: argparse.Namespace) -> None:
     root, name, limit = given.peak
     project, found = services()
     spine = spine_of(given.spine, given.entities)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux: begin the high-water mark anew.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmHWM")
     loader(root, found[name], project, spine, int(limit))
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"bytes": (after - before) * 1024}))
+    print(json.dumps({"bytes": _status("VmHWM") - before}))
+
+
+def _status(name: str) -> int:
+    """A figure of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def main() -> None:

@@ -4,9 +4,11 @@ Invariant: every instant that leaves this module is timezone-aware UTC with micr
 It does not schedule anything and never sleeps.
 """
 
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Protocol
 
 import msgspec
@@ -71,18 +73,20 @@ class ReplayClock:
         """The simulated instant, UTC. Raises `SettingsError` if the file is missing or unreadable."""
         try:
             state = msgspec.json.decode(self.path.read_bytes(), type=_ReplayState)
-        except (OSError, msgspec.DecodeError) as error:
+            simulated, real = utc(state.simulated, "simulated"), utc(state.real, "real")
+        except (OSError, msgspec.DecodeError, ValueError) as error:
             msg = f"the replay clock's file {self.path} cannot be read: {error}"
             raise SettingsError(msg, hint="run the demo again, or unset FEATURE_ASSETS_CLOCK") from error
-        return state.simulated + (self._real.now() - state.real)
+        return simulated + (self._real.now() - real)
 
     def set(self, at: datetime) -> None:
-        """Set the simulated instant. Atomic: a reader sees the old file or the new one."""
+        """Set the simulated instant. Atomic: a reader sees the old file or the new one, also while several set it."""
         state = _ReplayState(simulated=utc(at, "replay clock"), real=self._real.now())
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(state))
-        fresh.replace(self.path)
+        descriptor, fresh = mkstemp(dir=self.path.parent, prefix=f"{self.path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(state))
+        Path(fresh).replace(self.path)
 
 
 def utc(at: datetime, where: str) -> datetime:

@@ -6,6 +6,7 @@ view and the way out.
 
 import dagster as dg
 
+from feature_assets.compute.dry_run import check_transforms
 from feature_assets.orchestration.build import definitions_of
 from feature_assets.settings import load_settings
 from feature_assets.store import import_project
@@ -14,4 +15,6 @@ from feature_assets.store import import_project
 @dg.definitions
 def defs() -> dg.Definitions:
     """The definitions of the project."""
-    return definitions_of(import_project(load_settings().project))
+    project = import_project(load_settings().project)
+    check_transforms(project)
+    return definitions_of(project)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from feature_assets.errors import SettingsError
+from feature_assets.errors import SettingsError, did_you_mean
 
 
 class OnlineKind(StrEnum):
@@ -36,7 +36,10 @@ class Settings(BaseSettings):
     looked up.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FEATURE_ASSETS_", extra="ignore", frozen=True)
+    # A variable that is set to nothing is one that is not set, as shells and compose files leave it.
+    model_config = SettingsConfigDict(
+        env_prefix="FEATURE_ASSETS_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     root: str = Field(default="lake", description="the offline store: a folder, or s3://bucket/prefix")
     project: str = Field(
@@ -77,7 +80,12 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings from the environment, with `overrides` on top. Raises `SettingsError` naming each wrong variable."""
+    """The settings from the environment, with `overrides` on top; one that is None is left to the environment.
+
+    Raises `SettingsError` naming each wrong variable, or an override that is no setting.
+    """
+    for name in overrides.keys() - Settings.model_fields.keys():
+        raise SettingsError(f"load_settings: {name!r} is no setting", hint=did_you_mean(name, Settings.model_fields))
     try:
         return Settings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type] # checked by pydantic
     except ValidationError as error:

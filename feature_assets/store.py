@@ -11,10 +11,12 @@ is done by the stages below it.
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
+import msgspec
 import pandas as pd
 import pyarrow as pa
 
@@ -27,7 +29,7 @@ from feature_assets.definition.view import FeatureView
 from feature_assets.errors import SettingsError, did_you_mean
 from feature_assets.offline.delta_ledger import DeltaLedger
 from feature_assets.offline.lake import Lake, s3_storage_options
-from feature_assets.offline.ledger import previous_version
+from feature_assets.offline.ledger import is_serving, previous_version
 from feature_assets.offline.materialize import materialize_source, materialize_view
 from feature_assets.offline.table import PartitionedTable, event_table, feature_table
 from feature_assets.offline.verdicts import Verdict, Verdicts
@@ -35,6 +37,7 @@ from feature_assets.online.codec import ValueCodec
 from feature_assets.online.plan import PushPlan, PushState, plan_push, push_state
 from feature_assets.online.push import PushOptions, PushResult, push
 from feature_assets.online.read_back import ReadBack, read_back
+from feature_assets.online.sizing import ViewSize, sized
 from feature_assets.online.sqlite import SQLiteStore
 from feature_assets.online.store import OnlineStore
 from feature_assets.quality.checked import check_commit
@@ -46,6 +49,22 @@ from feature_assets.training.modes import Mode
 from feature_assets.training.spine import Immature
 
 
+class ViewPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a view stands: what is committed, what still waits for a verdict, what is published, and what it costs.
+
+    `committed`, `wanted` and `published` are commit sequences; `pending` counts partition versions without a verdict.
+    """
+
+    view: str
+    version: str
+    state: Literal["serving", "loading"]
+    committed: int
+    pending: int
+    published: int
+    reason: str
+    size: ViewSize
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureStore:
     """A project over its lake, ledger and online store. Make one with `open`."""
@@ -54,13 +73,13 @@ class FeatureStore:
     lake: Lake
     ledger: DeltaLedger
     verdicts: Verdicts
-    online: OnlineStore
     clock: Clock
     memory_limit: int
+    access: "OnlineAccess" = field(repr=False)
 
     @classmethod
     def open(cls, settings: Settings | None = None, *, project: Project | None = None) -> "FeatureStore":
-        """The store that `settings` describe (default: the environment). Creates folders, no tables.
+        """The store that `settings` describe (default: the environment). It opens and writes nothing yet.
 
         Raises `SettingsError` for a wrong setting or a project that cannot be imported.
         """
@@ -71,10 +90,25 @@ class FeatureStore:
             lake=lake,
             ledger=DeltaLedger(lake),
             verdicts=Verdicts(lake),
-            online=_online(settings),
             clock=_clock(settings),
             memory_limit=settings.memory_limit_mb * 1024 * 1024,
+            access=OnlineAccess(settings),
         )
+
+    @property
+    def online(self) -> OnlineStore:
+        """The online store, opened when it is first asked for: computing and checking do not depend on it."""
+        return self.access.store()
+
+    def close(self) -> None:
+        """Close the online store, if it was opened. Nothing is lost without it."""
+        self.access.close()
+
+    def __enter__(self) -> "FeatureStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # ------------------------------------------------------------------------------------------------------ offline
     def source_table(self, source: BatchSource) -> PartitionedTable:
@@ -135,6 +169,24 @@ class FeatureStore:
             covering=self._covering(view),
         )
 
+    def plan_view(self, view: FeatureView) -> ViewPlan:
+        """Where a view stands, and what its items take and cost online. Reads only."""
+        version, table = self.version(view), self.view_table(view)
+        versions = table.partition_versions()
+        state, due = self.push_state(view), self.plan_push(view)
+        serving = is_serving(self.ledger.rows(view=view.name, version=version, target=self.online.target))
+        partitions = set(versions["partition"].to_pylist())
+        return ViewPlan(
+            view=view.name,
+            version=version,
+            state="serving" if serving else "loading",
+            committed=table.head(),
+            pending=self.verdicts.pending(view.name, version, versions).num_rows,
+            published=state.have,
+            reason="nothing is due" if due is None else due.reason,
+            size=sized(view, table, partitions, ValueCodec(view.features).pack_table),
+        )
+
     def push(self, view: FeatureView, plan: PushPlan, *, run_id: str = "") -> PushResult:
         """Carry a plan out. Idempotent."""
         return push(
@@ -165,8 +217,8 @@ class FeatureStore:
         )
 
     def reader(self) -> OnlineReader:
-        """The online reader of the project."""
-        return OnlineReader(self.project, self.online, self.ledger, self.clock)
+        """The online reader of the project. Who asks often keeps it: what it has compiled is reused."""
+        return OnlineReader(self.project, self.online, self.ledger, self.clock, lake=self.lake)
 
     def get(
         self,
@@ -226,6 +278,26 @@ class FeatureStore:
         )
 
 
+@dataclass(slots=True)
+class OnlineAccess:
+    """The way to the online store of `settings`: it is opened once, when it is first needed."""
+
+    settings: Settings
+    opened: OnlineStore | None = None
+
+    def store(self) -> OnlineStore:
+        """The store. Raises what opening it raises, each time until it can be opened."""
+        if self.opened is None:
+            self.opened = _online(self.settings)
+        return self.opened
+
+    def close(self) -> None:
+        """Close what was opened; it is opened again when it is needed again."""
+        if self.opened is not None:
+            self.opened.close()
+            self.opened = None
+
+
 def import_project(address: str) -> Project:
     """The project at `module:attribute`, also in the current folder. Raises `SettingsError` naming the cause."""
     module_name, _, attribute = address.partition(":")
@@ -259,7 +331,6 @@ def _storage_options(settings: Settings) -> dict[str, str]:
 
 def _online(settings: Settings) -> OnlineStore:
     if settings.online is OnlineKind.SQLITE:
-        settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
         return SQLiteStore(settings.sqlite_path)
     from feature_assets.online.dynamodb import DynamoDBStore  # noqa: PLC0415 # boto3 takes a second; SQLite needs none of it
 

@@ -3,15 +3,10 @@
 Invariant: nothing here writes.
 """
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from feature_assets.cli.options import Json, Views, load_project, open_store, selected_views
 from feature_assets.cli.output import out, show_json, show_table
-
-if TYPE_CHECKING:
-    from feature_assets.store import ViewPlan
 
 
 def register(app: typer.Typer) -> None:
@@ -22,12 +17,14 @@ def register(app: typer.Typer) -> None:
 
 def check(as_json: Json = False) -> None:
     """Validate the project's definitions and show what it holds."""
+    from feature_assets.compute.dry_run import check_transforms
     from feature_assets.definition.version import service_version, view_version
-    from feature_assets.quality.expectations import validated_suite
+    from feature_assets.quality.suite import check_suite
 
     project = load_project()
+    check_transforms(project)
     for view in project.views:
-        validated_suite(view)
+        check_suite(view)
     views = [
         (v.name, ", ".join(v.entity.key_names), len(v.features), view_version(v), v.schedule) for v in project.views
     ]
@@ -60,7 +57,7 @@ def plan(views: Views = None, as_json: Json = False) -> None:
     show_table(
         f"Published to {store.online.target}",
         ("view", "version", "state", "committed", "pending", "published", "next push"),
-        [(p.view, p.version, p.state, p.committed, p.pending, p.published, _next(p)) for p in plans],
+        [(p.view, p.version, p.state, p.committed, p.pending, p.published, p.reason) for p in plans],
     )
     show_table(
         "Size and price (DynamoDB on demand)",
@@ -79,7 +76,3 @@ def plan(views: Views = None, as_json: Json = False) -> None:
             for p in plans
         ],
     )
-
-
-def _next(plan: "ViewPlan") -> str:
-    return plan.reason

@@ -89,7 +89,6 @@ def _opened(memory_limit: int) -> tuple[duckdb.DuckDBPyConnection, tempfile.Temp
             "temp_directory": spilled.name,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "python_enable_replacements": False,
             "preserve_insertion_order": True,
         },
     )

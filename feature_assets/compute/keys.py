@@ -24,6 +24,8 @@ from feature_assets.errors import InputError, did_you_mean
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _KEYS_ARE: Final = "a key is a string, an integer, a bool, a date or binary"
+_VIEWS: Final = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+"""Arrow cannot take rows of its view types yet."""
 _ROOM: Final = 2**62
 """Combined codes stay below this; beyond it they are made dense again."""
 
@@ -65,6 +67,8 @@ def _key_column(table: pa.Table, name: str) -> pa.ChunkedArray:
     column = table[name]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if column.type in _VIEWS:
+        column = column.cast(_VIEWS[column.type])
     if not _is_key_dtype(column.type):
         raise InputError(f"key column {name!r} is {column.type}", hint=f"{_KEYS_ARE}; cast the column")
     if column.null_count:
@@ -76,8 +80,8 @@ def _key_column(table: pa.Table, name: str) -> pa.ChunkedArray:
 
 def _is_key_dtype(dtype: pa.DataType) -> bool:
     checks = (
-        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer,
-        pa.types.is_boolean, pa.types.is_date32, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
+        pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary,
+        pa.types.is_integer, pa.types.is_boolean, pa.types.is_date32,
     )  # fmt: skip
     return any(check(dtype) for check in checks)
 

@@ -204,7 +204,7 @@ class FeatureView:
 
     def __getitem__(self, names: str | tuple[str, ...]) -> "FeatureRef":
         """Some of the features: `view["mean_delay", "flights"]`."""
-        return self._ref()[names]
+        return self.everything[names]
 
     def alias(self, role: str, /, **keys: str) -> "FeatureRef":
         """The view in a role: its columns are called `<role>__<feature>`; `keys`: which column a key is read from.
@@ -212,7 +212,7 @@ class FeatureView:
         `airport_weather.alias("destination", airport="dest")`: the weather where column `dest` says. Keys that are not
         named keep their name.
         """
-        return self._ref().alias(role, **keys)
+        return self.everything.alias(role, **keys)
 
     def _require_consistent(self) -> None:
         require_name("FeatureView", self.name)
@@ -230,7 +230,9 @@ class FeatureView:
         known = (*self.entity.key_names, EVENT_AT, ARRIVED_AT, SEQUENCE, *self.feature_names)
         rules.require_known(self.name, [(one.type, one.column) for one in self.expectations], known)
 
-    def _ref(self) -> "FeatureRef":
+    @property
+    def everything(self) -> "FeatureRef":
+        """All features, under the view's own name, with the keys' own names."""
         return FeatureRef(self, None, None, tuple((key, key) for key in self.entity.key_names))
 
 

@@ -19,7 +19,7 @@ from feature_assets.offline import commit as commits
 from feature_assets.offline import files
 from feature_assets.offline.files import DataFile
 from feature_assets.offline.lake import Lake
-from feature_assets.offline.snapshot import Snapshot, read_newest, snapshot_of
+from feature_assets.offline.snapshot import SEQUENCE, Snapshot, read_newest, snapshot_of
 from feature_assets.offline.stored import added_columns, as_stored, check_types, stored_schema, with_nulls_as_in
 
 _NUMBERED = (pa.field("commit_seq", pa.int64()), pa.field("row", pa.int32()))
@@ -89,7 +89,7 @@ class AppendTable:
         """The last commit_seq; 0 if there is none."""
         if not self.lake.exists(*self.path):
             return 0
-        return self.lake.open(*self.path).transaction_version(commits.SEQUENCE) or 0
+        return self.lake.open(*self.path).transaction_version(SEQUENCE) or 0
 
     def snapshot(self) -> Snapshot:
         """The newest version of the table. Raises `OfflineError` if there is no table."""

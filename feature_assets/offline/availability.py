@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from feature_assets.clock import OPEN, duration_us
 from feature_assets.errors import InputError
+from feature_assets.offline.acknowledgement import acknowledgements
 from feature_assets.offline.ledger import LedgerRow, valid
 
 Ints = npt.NDArray[np.int64]
@@ -57,34 +58,6 @@ class Resolved:
     superseded_at: Ints
     sent_at: Ints
     provenance: Codes
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledgements:
-    """The pushes of one bucket, as suffix minima: for any commit, the earliest one at or above it."""
-
-    acked_n: Ints
-    available_at: Ints
-    acked_sent_at: Ints
-    begun_n: Ints
-    begun_at: Ints
-    before_serving: int
-
-    def of(self, commits: Ints) -> tuple[Ints, Ints, Codes]:
-        """For each commit: available_at, sent_at (start of the interval), provenance."""
-        at = np.searchsorted(self.acked_n, commits)
-        known = at < len(self.acked_n)
-        available = np.full(len(commits), OPEN)
-        sent = available.copy()
-        available[known] = self.available_at[at[known]]
-        sent[known] = self.acked_sent_at[at[known]]
-        begun = np.searchsorted(self.begun_n, commits)
-        some = begun < len(self.begun_n)
-        start = sent.copy()
-        start[some] = np.minimum(start[some], self.begun_at[begun[some]])
-        # A push that began earlier and is not the one acknowledged was killed or overtaken: what it wrote was visible.
-        recovered = known & (start < sent)
-        return available, start, np.where(recovered, Provenance.RECOVERED, Provenance.RECORDED).astype(np.int8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +188,7 @@ def timeline(
     counted = valid(rows)
     serving = [row.acked_at for row in counted if row.kind == "serving" and row.acked_at is not None]
     serving_at = serving[0] if serving else OPEN
-    acknowledged = _acknowledgements(counted, buckets)
+    acknowledged = acknowledgements(counted, buckets)
     shape = (len(sorted_versions.commit_seq), buckets)
     table = Timeline(
         versions=sorted_versions,
@@ -229,9 +202,9 @@ def timeline(
     )
     past = np.zeros(shape, np.bool_)
     for bucket, pushes in enumerate(acknowledged):
-        available, sent, provenance = pushes.of(sorted_versions.commit_seq)
+        available, sent, recovered = pushes.of(sorted_versions.commit_seq)
         table.available_at[:, bucket], table.sent_at[:, bucket] = available, sent
-        table.provenance[:, bucket] = provenance
+        table.provenance[:, bucket] = np.where(recovered, Provenance.RECOVERED, Provenance.RECORDED)
         past[:, bucket] = (sorted_versions.commit_seq <= pushes.before_serving) | (serving_at == OPEN)
     _rewrite_past(table, past, previous)
     table.available_at[~sorted_versions.passed] = table.sent_at[~sorted_versions.passed] = OPEN
@@ -251,56 +224,6 @@ def _versions(versions: pa.Table, excluded: frozenset[tuple[str, int]]) -> Versi
         passed[row] = (names[pair[0]], pair[1]) not in excluded
     source_seq = np.asarray(pc.fill_null(versions["source_seq"], 0)).astype(np.int64)[order]
     return Versions(encoded.dictionary, code, commit_seq, source_seq, passed)
-
-
-def _acknowledgements(rows: Sequence[LedgerRow], buckets: int) -> list[Acknowledgements]:
-    """What was pushed, bucket by bucket."""
-    acks: list[list[tuple[int, int, int]]] = [[] for _ in range(buckets)]
-    begun: list[list[tuple[int, int]]] = [[] for _ in range(buckets)]
-    before = [0] * buckets
-    served = False
-    for row, visible_at in zip(rows, _visible_from(rows), strict=True):
-        n = row.commit_seq or 0
-        if row.kind == "serving" and not served:
-            before, served = [max(known, n) for known in before], True
-        if row.kind not in {"ack", "intent"} or row.bucket is None or row.bucket >= buckets:
-            continue
-        begun[row.bucket].append((n, row.sent_at))
-        if row.kind == "ack":
-            acks[row.bucket].append((n, visible_at, row.sent_at))
-            before[row.bucket] = max(before[row.bucket], 0 if served else n)
-    return [_suffix_minima(acks[bucket], begun[bucket], before[bucket]) for bucket in range(buckets)]
-
-
-def _visible_from(rows: Sequence[LedgerRow]) -> list[int]:
-    """When readers saw what a row acknowledges: at once while the version served, else from when it next did."""
-    next_serving = OPEN
-    upcoming: list[int] = []
-    for row in reversed(rows):
-        upcoming.append(next_serving)
-        if row.kind == "serving":
-            next_serving = OPEN if row.acked_at is None else row.acked_at
-        elif row.kind == "retired":
-            next_serving = OPEN
-    found: list[int] = []
-    serving = False
-    for row, later in zip(rows, reversed(upcoming), strict=True):
-        if row.kind in {"serving", "retired"}:
-            serving = row.kind == "serving"
-        found.append(row.acked_at if serving and row.acked_at is not None else later)
-    return found
-
-
-def _suffix_minima(acks: list[tuple[int, int, int]], begun: list[tuple[int, int]], before: int) -> Acknowledgements:
-    acked_n, available, sent = np.array(sorted(acks), np.int64).reshape(-1, 3).T
-    # Of equal acknowledgements the one that was sent first, so that the interval is the widest.
-    order = np.lexsort((sent, available))
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    best = order[np.minimum.accumulate(rank[::-1])[::-1]]
-    begun_n, begun_at = np.array(sorted(begun), np.int64).reshape(-1, 2).T
-    earliest = np.minimum.accumulate(begun_at[::-1])[::-1]
-    return Acknowledgements(acked_n, available[best], sent[best], begun_n, earliest, before)
 
 
 def _rewrite_past(table: Timeline, past: npt.NDArray[np.bool_], previous: Timeline | None) -> None:

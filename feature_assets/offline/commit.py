@@ -22,10 +22,9 @@ from feature_assets.errors import CommitConflictError, FeatureAssetsError, Stora
 from feature_assets.offline import files, integrity
 from feature_assets.offline.files import DataFile
 from feature_assets.offline.lake import Lake
+from feature_assets.offline.snapshot import SEQUENCE
 from feature_assets.offline.versions import next_seq
 
-SEQUENCE = "feature_assets/commit_seq"
-"""The application whose transaction version is the table's last commit_seq."""
 REWRITE = "feature_assets/rewrite"
 """The application whose transaction version counts rewrites, so that two compactions cannot both remove a file."""
 
@@ -61,10 +60,11 @@ def committed_next(
 ) -> Committed:
     """Commit what `prepared(handle, seq)` has written, as the table's next commit.
 
-    `prepared` is called again, on a newer handle and with a later number, each time another writer was faster; if it
-    returns nothing, nothing is committed. Raises `CommitConflictError` when the attempts are used up.
+    `prepared` is called again, on a newer handle and with a later number, each time another writer was faster, or a
+    rewrite and a vacuum took away what it reads (`FileNotFoundError`); if it returns nothing, nothing is committed.
+    Raises `CommitConflictError` when the attempts are used up.
     """
-    lost: CommitFailedError | None = None
+    lost: Exception | None = None
     for attempt in range(ATTEMPTS):
         if attempt:
             _pause(attempt)
@@ -77,7 +77,7 @@ def committed_next(
                 return Committed(None, handle.version())
             crash_point("table.after_files")
             version = commit_files(lake, parts, handle, written, application=SEQUENCE, number=seq, run_id=run_id)
-        except CommitFailedError as error:
+        except (CommitFailedError, FileNotFoundError) as error:
             lost = error
             files.discard(lake, parts, written)
             continue
@@ -110,9 +110,17 @@ def commit_files(  # noqa: PLR0913 - what a commit consists of
     """
     before = handle.version()
     adds: list[AddAction | RemoveAction] = [_add(file, data_change=replaces is None) for file in written]
+    guards = transactions(application, number)
+    operation = "commit" if application == SEQUENCE else "rewrite"
     properties = CommitProperties(
-        custom_metadata=_metadata(written, replaces or (), application, number, run_id),
-        app_transactions=transactions(application, number),
+        custom_metadata={
+            integrity.CHECKSUM: _checksum(written, replaces or (), guards),
+            "feature_assets_operation": operation,
+            "feature_assets_number": str(number),
+            "feature_assets_rows": str(sum(file.rows for file in written)),
+            "feature_assets_run_id": run_id,
+        },
+        app_transactions=guards,
     )
     partitioned = month is not None or any(file.month is not None for file in written)
     try:
@@ -150,21 +158,12 @@ def _add(file: DataFile, *, data_change: bool) -> AddAction:
     return AddAction(file.path, file.size, values, now, data_change, file.stats)
 
 
-def _metadata(
-    written: Sequence[DataFile], replaces: Sequence[files.FileInfo], application: str, number: int, run_id: str
-) -> dict[str, str]:
-    checksum = integrity.checksum(
+def _checksum(written: Sequence[DataFile], replaces: Sequence[files.FileInfo], guards: Sequence[Transaction]) -> str:
+    return integrity.checksum(
         [(file.path, file.size, file.stats) for file in written],
         [file.path for file in replaces],
-        [f"{application} {number}"],
+        [f"{guard.app_id} {guard.version}" for guard in guards],
     )
-    return {
-        integrity.CHECKSUM: checksum,
-        "feature_assets_operation": "commit" if application == SEQUENCE else "rewrite",
-        "feature_assets_number": str(number),
-        "feature_assets_rows": str(sum(file.rows for file in written)),
-        "feature_assets_run_id": run_id,
-    }
 
 
 def _landed(lake: Lake, parts: Sequence[str], written: Sequence[DataFile], before: int) -> int | None:

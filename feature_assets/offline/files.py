@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 from feature_assets.errors import TableDamagedError
 from feature_assets.offline import durable, integrity
 from feature_assets.offline.faults import damaged
-from feature_assets.offline.footer import Content
+from feature_assets.offline.footer import Content, checksum, is_as_written
 from feature_assets.offline.lake import Lake
 
 ROW_GROUP = 131_072
@@ -28,6 +28,7 @@ ROW_GROUP = 131_072
 STATISTICS = ("partition", "commit_seq", "source_seq", "bucket", "row")
 """The columns whose bounds stand in the log, beside the one of event time; by them files are left unread."""
 
+UNREADABLE = "cannot be read as it was written"
 _REPETITIVE = ("partition", "month", "commit_seq", "source_seq", "bucket", "arrived_at", "available_at")
 
 Bounds = tuple[int, int] | tuple[str, str]
@@ -117,24 +118,25 @@ def write_file(
     with lake.faults(*parts):
         if lake.is_remote:
             with lake.filesystem(*parts).open_output_stream(path) as sink:
-                _write(sink, tables, statistics)
+                _write(sink, tables, statistics, Content() if month is not None else None)
                 size = sink.tell()
             return DataFile(path, size, month, statistics.rows, statistics.encoded())
-        target = lake.path(*parts) / path
-        durable.made_folder(target.parent, Path(lake.root).parent)
+        written = lake.path(*parts) / path
+        durable.made_folder(written.parent, Path(lake.root).parent)
         try:
-            _write(target, tables, statistics)
-            durable.sync_file(target)
+            _write(written, tables, statistics, Content() if month is not None else None)
+            durable.sync_file(written)
+            target = written.rename(written.with_suffix(f".{checksum(written)}.parquet"))
             durable.sync_file(target.parent)
         except BaseException:
-            target.unlink(missing_ok=True)
+            written.unlink(missing_ok=True)
             raise
-        return DataFile(path, target.stat().st_size, month, statistics.rows, statistics.encoded())
+        named = f"{folder}{target.name}"
+        return DataFile(named, target.stat().st_size, month, statistics.rows, statistics.encoded())
 
 
-def _write(sink: object, tables: Iterable[pa.Table], statistics: _Statistics) -> None:
+def _write(sink: object, tables: Iterable[pa.Table], statistics: _Statistics, content: Content | None) -> None:
     writer: pq.ParquetWriter | None = None
-    content = Content()
     try:
         for table in tables:
             if writer is None:
@@ -146,9 +148,10 @@ def _write(sink: object, tables: Iterable[pa.Table], statistics: _Statistics) ->
                     write_page_checksum=True,
                 )
             statistics.add(table)
-            content.add(table)
+            if content is not None:
+                content.add(table)
             writer.write_table(table, row_group_size=ROW_GROUP)
-        if writer is not None:
+        if writer is not None and content is not None:
             writer.add_key_value_metadata(content.encoded())
     finally:
         if writer is not None:
@@ -198,7 +201,11 @@ def listed(handle: DeltaTable, event_at: str = "") -> tuple[FileInfo, ...]:
             sizes[i],
             rows[i] or 0,
             months[i],
-            {name: (low[i], high[i]) for name, (low, high) in bounds.items() if low[i] is not None},  # type: ignore[misc] # as the log has them
+            {
+                name: (low[i], high[i])
+                for name, (low, high) in bounds.items()
+                if low[i] is not None and high[i] is not None
+            },  # type: ignore[misc] # as the log has them
         )
         for i, path in enumerate(paths)
     ]
@@ -221,6 +228,7 @@ def scan(
     """
     if not files:
         return schema.empty_table().select(list(columns))
+    _require_footers(lake, parts, files)
     options = pds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
     form = pds.ParquetFileFormat(default_fragment_scan_options=options)
     filesystem = lake.filesystem(*parts)
@@ -235,7 +243,17 @@ def scan(
         if bad is None:
             with lake.faults(*parts):
                 raise
-        raise damaged_file(lake, parts, bad.path, "cannot be read as it was written") from error
+        raise damaged_file(lake, parts, bad.path, UNREADABLE) from error
+
+
+def _require_footers(lake: Lake, parts: Sequence[str], files: Sequence[FileInfo]) -> None:
+    """On a local disk; an object store checks what it keeps."""
+    if lake.is_remote:
+        return
+    folder = lake.path(*parts)
+    bad = next((file for file in files if not is_as_written(folder / file.path)), None)
+    if bad is not None:
+        raise damaged_file(lake, parts, bad.path, UNREADABLE)
 
 
 def _unreadable(lake: Lake, parts: Sequence[str], files: Sequence[FileInfo]) -> FileInfo | None:

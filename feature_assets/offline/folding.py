@@ -16,7 +16,7 @@ from feature_assets.offline.availability import Timeline, timeline
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger, LedgerRow, previous_version
 from feature_assets.offline.rewrite import Change
-from feature_assets.offline.snapshot import MARKER_ROW
+from feature_assets.offline.selection import MARKER_ROW
 from feature_assets.offline.stored import TIME
 from feature_assets.offline.table import feature_table
 from feature_assets.offline.verdicts import Verdicts, settled_head

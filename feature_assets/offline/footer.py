@@ -1,11 +1,14 @@
-"""What a data file says in its footer: which versions of which partitions it holds, and how many rows of each.
+"""The footer of a data file: which versions of which partitions the file holds, and whether it is as it was written.
 
 So the versions of a table are known from its log and a few footers, without reading a row. Invariant: what is read is
 what was written (it has a checksum), or nothing: then the rows are read.
 """
 
+import os
+import re
 import zlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 import pyarrow as pa
@@ -14,6 +17,9 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 KEY = "feature_assets_versions"
+_TAIL = 8
+"""A Parquet file ends with the length of its footer and the letters PAR1, 4 bytes each."""
+_TOLD = re.compile(r"\.([0-9a-f]{8})\.parquet$")
 _COLUMNS = ("partition", "commit_seq", "source_seq")
 
 
@@ -33,14 +39,12 @@ class _Footer(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(slots=True)
 class Content:
-    """The versions of a file, gathered as its rows are written. Empty for a table without partitions."""
+    """The versions of a file, gathered as its rows are written."""
 
     rows: dict[tuple[str, int, int | None], int] = field(default_factory=dict)
 
     def add(self, table: pa.Table) -> None:
         """Count the rows of one more part."""
-        if "partition" not in table.column_names:
-            return
         real = pc.cast(pc.greater_equal(table.column("row"), 0), pa.int64())
         source_seq = (
             table.column("source_seq") if "source_seq" in table.column_names else pa.nulls(table.num_rows, pa.int64())
@@ -56,6 +60,34 @@ class Content:
         versions = [FileVersion(*key, rows) for key, rows in sorted(self.rows.items(), key=lambda item: item[0][:2])]
         raw = msgspec.json.encode(versions)
         return {KEY: msgspec.json.encode(_Footer(zlib.crc32(raw), msgspec.Raw(raw))).decode()}
+
+
+def checksum(path: Path) -> str:
+    """A checksum of the footer of a local file, 8 hex digits. Raises `OSError` if it has none.
+
+    Parquet checks its pages and not its footer, where a flipped bit can rename a column: it would then be read as null.
+    """
+    with path.open("rb") as file:
+        file.seek(-_TAIL, os.SEEK_END)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(-_TAIL - length, os.SEEK_END)
+        return f"{zlib.crc32(file.read()):08x}"
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether the footer of a local file is the one that its name tells; a name that tells none is believed.
+
+    Raises `FileNotFoundError`.
+    """
+    told = _TOLD.search(path.name)
+    if told is None:
+        return True
+    try:
+        return checksum(path) == told[1]
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False
 
 
 def versions_in(filesystem: fs.FileSystem, path: str) -> list[FileVersion] | None:

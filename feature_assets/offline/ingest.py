@@ -119,7 +119,7 @@ def _mark_repeated(source: BatchSource, rows: pa.Table, arrived_at: Ints, reason
     Raises `InputError` if rows are the same in `event_at` and `order_by` and differ in more: then which of them is
     right is not for this side to say.
     """
-    key = [source.event_at, *source.order_by]
+    key = list(dict.fromkeys([source.event_at, *source.order_by]))
     if rows.select(key).group_by(key).aggregate([]).num_rows == rows.num_rows:
         return
     compared = [name for name in rows.column_names if name != source.arrival_column]
@@ -145,10 +145,10 @@ def _row_codes(rows: pa.Table) -> Ints:
     """One integer per row, the same for rows that are the same in every column."""
     code = np.zeros(rows.num_rows, np.int64)
     for column in rows.columns:
-        plain = pa.array([repr(value) for value in column.to_pylist()]) if pa.types.is_nested(column.type) else column
+        nested = pa.types.is_nested(column.type)
+        plain = pa.array([repr(value) for value in column.to_pylist()]) if nested else column.combine_chunks()
         encoded = pc.dictionary_encode(plain, null_encoding="encode")
-        whole = encoded.unify_dictionaries().combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-        wider = code * (len(whole.dictionary) + 1) + whole.indices.to_numpy(zero_copy_only=False)
+        wider = code * (len(encoded.dictionary) + 1) + encoded.indices.to_numpy()
         # Dense again after every column, so that the product of two cardinalities never overflows.
         code = np.unique(wider, return_inverse=True)[1]
     return code

@@ -2,8 +2,9 @@
 
 delta-rs reads an empty commit as a version with fewer rows, and a commit torn between two lines as well: both without
 an error. So each of our commits carries a checksum over its own actions, and each checkpoint has a digest beside it.
-Invariant: a log whose files are not what was written is never opened as if they were; `found` names the file. It
-repairs nothing (`repair.py` does) and reads no data files; their pages carry checksums of their own.
+Invariant: a log whose files are not what was written is never opened as if they were; `found` names the file. The limit:
+a checkpoint that another tool made has no digest, and is only known to be there and not to be empty.
+It repairs nothing (`repair.py` does) and reads no data files; their pages and footers have checksums of their own.
 """
 
 import hashlib

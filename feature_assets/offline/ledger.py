@@ -140,7 +140,7 @@ def acked(rows: Sequence[LedgerRow]) -> dict[int, list[int]]:
 
 
 def retired(view: str, version: str, target: str, clock: Clock, *, run_id: str = "") -> LedgerRow:
-    """The row that retires a version on a target. Once it is appended, the next push fills the version anew."""
+    """The row that retires a version on a target. Once it is appended, the next push fills it anew, in a new table."""
     now = to_us(clock.now())
     return LedgerRow(
         kind="retired", view=view, version=version, target=target, sent_at=now, acked_at=now, run_id=run_id

@@ -89,7 +89,7 @@ def compact_table(
     found = pa.schema(lake.open(*path).schema())
     if "commit_seq" not in found.names or "row" not in found.names:
         return None
-    if "partition" not in found.names:
+    if "month" not in found.names:
         schema = pa.schema([field for field in found if field.name not in ("commit_seq", "row")])
         return rewrite_appended(AppendTable(lake, path, schema), run_id=run_id)
     source = next((one for one in project.sources if path[1:] == (one.name,)), None)

@@ -24,17 +24,17 @@ from feature_assets.offline.append_table import evolved
 from feature_assets.offline.content import same_content
 from feature_assets.offline.files import DataFile
 from feature_assets.offline.lake import Lake
+from feature_assets.offline.selection import MARKER_ROW, EventRange, Ints
 from feature_assets.offline.snapshot import (
-    MARKER_ROW,
+    SEQUENCE,
     VERSIONS_SCHEMA,
-    EventRange,
-    Ints,
     Snapshot,
     read_newest,
+    require_replaced,
     snapshot_of,
 )
 from feature_assets.offline.stored import TIME, as_stored, check_types, stored_schema, with_nulls_as_in
-from feature_assets.offline.versions import newest
+from feature_assets.offline.versions import Version, newest
 
 _EVENTS = (("partition", pa.string()), ("month", pa.string()), ("commit_seq", pa.int64()), ("row", pa.int32()))
 _FEATURES = (
@@ -143,9 +143,15 @@ class PartitionedTable:
 
     def _changed(self, handle: DeltaTable, ready: Mapping[str, pa.Table], force: frozenset[str]) -> dict[str, pa.Table]:
         snapshot = self._snapshot(handle)
-        counts = newest(_pairs(snapshot.versions()))
+        rows = _rows(snapshot.versions())
+        counts = newest(rows)
         compared = {name: counts[name] for name in ready if name in counts and name not in force}
-        before = snapshot.rows_of(tuple(compared.items()), columns=[*self._content, "partition"])
+        wanted = {version: rows[version] for version in compared.items()}
+        try:
+            before = snapshot.rows_of(wanted, columns=[*self._content, "partition"])
+        except FileNotFoundError as error:
+            require_replaced(snapshot, self.snapshot(), error)
+            raise
         found = _slices(before)
         nothing = before.slice(0, 0)
         return {
@@ -190,7 +196,7 @@ class PartitionedTable:
         """The last commit_seq; 0 if there is none."""
         if not self.lake.exists(*self.path):
             return 0
-        return self.lake.open(*self.path).transaction_version(commits.SEQUENCE) or 0
+        return self.lake.open(*self.path).transaction_version(SEQUENCE) or 0
 
     def partition_versions(self, upto: int | None = None) -> pa.Table:
         """Every version ever committed `<= upto`, as `VERSIONS_SCHEMA`, by (commit_seq, partition); `rows` 0: empty."""
@@ -217,8 +223,9 @@ class PartitionedTable:
         wanted = None if partitions is None else frozenset(partitions)
 
         def read(snapshot: Snapshot) -> pa.Table:
-            counts = newest(_pairs(snapshot.versions(upto)), upto=upto, excluded=excluded)
-            chosen = [version for version in counts.items() if wanted is None or version[0] in wanted]
+            rows = _rows(snapshot.versions(upto))
+            counts = newest(rows, upto=upto, excluded=excluded).items()
+            chosen = {version: rows[version] for version in counts if wanted is None or version[0] in wanted}
             return snapshot.rows_of(chosen, columns=self._columns(columns), buckets=buckets, event_range=event_range)
 
         return self._read(read, columns, buckets)
@@ -236,8 +243,8 @@ class PartitionedTable:
         wanted = None if partitions is None else frozenset(partitions)
 
         def read(snapshot: Snapshot) -> pa.Table:
-            pairs = _pairs(snapshot.versions(upto))
-            chosen = [version for version in pairs if wanted is None or version[0] in wanted]
+            rows = _rows(snapshot.versions(upto)).items()
+            chosen = {version: count for version, count in rows if wanted is None or version[0] in wanted}
             return snapshot.rows_of(chosen, columns=self._columns(columns), buckets=buckets, event_range=event_range)
 
         return self._read(read, columns, buckets)
@@ -249,11 +256,17 @@ class PartitionedTable:
         columns: tuple[str, ...],
         buckets: Collection[int] | None = None,
         event_range: EventRange | None = None,
+        ordered: bool = True,
     ) -> tuple[pa.Table, Ints]:
-        """The rows of those versions, ordered as in `read_versions`, and each one's place in `sorted(versions)`."""
+        """The rows of those versions, ordered as in `read_versions`, and each one's place in `sorted(versions)`.
+
+        `ordered=False`, of a feature table: in any order, which is faster.
+        """
 
         def read(snapshot: Snapshot) -> tuple[pa.Table, Ints]:
-            return snapshot.numbered_rows(versions, columns=columns, buckets=buckets, event_range=event_range)
+            return snapshot.numbered_rows(
+                versions, columns=columns, buckets=buckets, event_range=event_range, ordered=ordered
+            )
 
         form = self._form(columns, buckets)
         if not self._has_rows(buckets):
@@ -304,8 +317,10 @@ class PartitionedTable:
         return self.stored.field(name) if at < 0 else self.schema.field(at)
 
 
-def _pairs(versions: pa.Table) -> list[tuple[str, int]]:
-    return list(zip(versions.column("partition").to_pylist(), versions.column("commit_seq").to_pylist(), strict=True))
+def _rows(versions: pa.Table) -> dict[Version, int]:
+    """How many rows each version has."""
+    pairs = zip(versions.column("partition").to_pylist(), versions.column("commit_seq").to_pylist(), strict=True)
+    return dict(zip(pairs, versions.column("rows").to_pylist(), strict=True))
 
 
 def _repeated(value: object, times: int, dtype: pa.DataType) -> pa.Array:

@@ -4,25 +4,24 @@ Invariant: what is read for a given `upto` depends on nothing but the committed 
 compaction or a vacuum changes neither the rows nor their order, (partition, commit_seq, row).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
 from deltalake import DeltaTable
 from pyarrow import fs
 
-from feature_assets.clock import to_us
 from feature_assets.errors import OfflineError
 from feature_assets.offline import files
+from feature_assets.offline.faults import damaged
 from feature_assets.offline.files import FileInfo
 from feature_assets.offline.footer import FileVersion, versions_in
 from feature_assets.offline.lake import Lake
+from feature_assets.offline.selection import MARKER_ROW, Chosen, EventRange, Ints, bounds_of, expression, selected
 from feature_assets.offline.versions import Version
 
 VERSIONS_SCHEMA = pa.schema(
@@ -30,14 +29,10 @@ VERSIONS_SCHEMA = pa.schema(
 )
 """What `partition_versions` returns: every version, with how many rows it has; a marker counts as none."""
 
-Ints = npt.NDArray[np.int64]
-EventRange = tuple[datetime | None, datetime | None]
-MARKER_ROW = -1
-"""The `row` of the one row that stands for an empty version."""
+SEQUENCE = "feature_assets/commit_seq"
+"""The application whose transaction version is the number of a table's last commit."""
 _ROW_BITS = 32
 _READ_ATTEMPTS = 3
-_LISTED_PARTITIONS = 64
-"""Up to so many partitions are looked for by name; more, by their range."""
 
 _T = TypeVar("_T")
 
@@ -47,7 +42,7 @@ class Snapshot:
     """The files of one version of a table.
 
     `schema`: what the reader expects, lifecycle columns included. `event_at`: the column of event time, if there is
-    one.
+    one. `head`: the number of the last commit, as the log's transaction says.
     """
 
     lake: Lake
@@ -55,6 +50,7 @@ class Snapshot:
     schema: pa.Schema
     event_at: str
     version: int
+    head: int
     files: tuple[FileInfo, ...]
 
     def versions(self, upto: int | None = None) -> pa.Table:
@@ -77,6 +73,7 @@ class Snapshot:
         columns = [[getattr(version, name) for version in told] for name in VERSIONS_SCHEMA.names]
         listed = pa.table(columns, schema=VERSIONS_SCHEMA)
         found = pa.concat_tables([listed, self._scanned_versions(unread, upto)])
+        self._require_every_commit(set(found.column("commit_seq").to_pylist()), upto)
         return (
             found.group_by(["partition", "commit_seq"])
             .aggregate([("source_seq", "max"), ("rows", "sum")])
@@ -85,6 +82,14 @@ class Snapshot:
             .cast(VERSIONS_SCHEMA)
             .sort_by([("commit_seq", "ascending"), ("partition", "ascending")])
         )
+
+    def _require_every_commit(self, seqs: set[int], upto: int | None) -> None:
+        """Each commit wrote a row at least and none is ever taken away, so all numbers must be there."""
+        last = self.head if upto is None else min(upto, self.head)
+        if len(seqs) != last or (seqs and (min(seqs), max(seqs)) != (1, last)):
+            absent = next(seq for seq in range(1, last + 2) if seq not in seqs)
+            what = f"its files have no row of commit {absent}, and its log has {self.head} commits"
+            raise damaged("/".join(self.parts), what)
 
     def _scanned_versions(self, unread: Sequence[FileInfo], upto: int | None) -> pa.Table:
         names = [name for name in ("partition", "commit_seq", "source_seq", "row") if name in self.schema.names]
@@ -99,14 +104,22 @@ class Snapshot:
 
     def rows_of(
         self,
-        wanted: Collection[Version],
+        wanted: Mapping[Version, int],
         *,
         columns: Sequence[str],
         buckets: Collection[int] | None = None,
         event_range: EventRange | None = None,
     ) -> pa.Table:
-        """The rows of the wanted versions, by (partition, commit_seq, row), without markers."""
-        return self.numbered_rows(wanted, columns=columns, buckets=buckets, event_range=event_range)[0]
+        """The rows of the wanted versions, by (partition, commit_seq, row), without markers.
+
+        `wanted`: with how many rows each version has; fewer or more are damage, where all are asked for.
+        """
+        rows = self.numbered_rows(wanted, columns=columns, buckets=buckets, event_range=event_range)[0]
+        expected = sum(wanted.values())
+        if buckets is None and event_range is None and rows.num_rows != expected:
+            what = f"its files hold {rows.num_rows} of the {expected} rows that were asked for"
+            raise damaged("/".join(self.parts), what)
+        return rows
 
     def numbered_rows(
         self,
@@ -115,9 +128,16 @@ class Snapshot:
         columns: Sequence[str],
         buckets: Collection[int] | None = None,
         event_range: EventRange | None = None,
+        ordered: bool = True,
     ) -> tuple[pa.Table, Ints]:
-        """The same rows in the same order, and for each the place of its version in `sorted(wanted)`."""
-        rows, place = self._chosen_rows(wanted, columns, buckets, event_range)
+        """The same rows in the same order, and for each the place of its version in `sorted(wanted)`.
+
+        `ordered=False`, for a table with buckets: in any order, which saves reading the rows' numbers.
+        """
+        marked = "row" if ordered else "bucket"
+        rows, place = self._chosen_rows(wanted, columns, buckets, event_range, marked)
+        if not ordered:
+            return self._plain(rows, columns), place
         key = (place << _ROW_BITS) | rows.column("row").to_numpy().astype(np.int64)
         # Nothing is moved if they lie that way already, as committed files do.
         if len(key) > 1 and not bool((key[1:] > key[:-1]).all()):
@@ -131,23 +151,25 @@ class Snapshot:
         columns: Sequence[str],
         buckets: Collection[int] | None,
         event_range: EventRange | None,
+        marked: str,
     ) -> tuple[pa.Table, Ints]:
-        low, high = _bounds(event_range)
-        chosen = _Chosen(wanted)
+        """`marked`: the column by which a marker is known."""
+        low, high = bounds_of(event_range)
+        chosen = Chosen(wanted)
         kept = [file for file in self.files if chosen.may_be_in(file) and file.may_hold(self.event_at, low, high)]
         if buckets is not None:
             kept = [file for file in kept if any(file.may_hold("bucket", bucket, bucket) for bucket in buckets)]
         kept.sort(key=lambda file: (file.bounds.get("partition", ("", ""))[0], file.path))
-        order = [name for name in ("partition", "commit_seq", "row") if name not in columns]
+        needed = [name for name in ("partition", "commit_seq", marked) if name not in columns]
         rows = files.scan(
             self.lake,
             self.parts,
             kept,
             self._dictionary_schema(),
-            columns=[*columns, *order],
-            matching=_expression(chosen, buckets, self.event_at, event_range),
+            columns=[*columns, *needed],
+            matching=expression(chosen, kept, buckets, self.event_at, event_range),
         )
-        return _selected(rows, chosen)
+        return selected(rows, chosen, marked)
 
     def _dictionary_schema(self) -> pa.Schema:
         """With `partition` dictionary-encoded: a few hundred texts instead of one per row."""
@@ -174,96 +196,22 @@ def _logged_version(file: FileInfo) -> list[FileVersion] | None:
     return [FileVersion(partition, commit_seq, source_seq if isinstance(source_seq, int) else None, rows)]
 
 
-class _Chosen:
-    """A set of versions, as a reader of files and rows needs it."""
-
-    def __init__(self, versions: Collection[Version]) -> None:
-        self.versions = sorted(versions)
-        self.partitions = sorted({partition for partition, _ in self.versions})
-        self.seqs = np.array(sorted({seq for _, seq in self.versions}), dtype=np.int64)
-        self._rank = {partition: rank for rank, partition in enumerate(self.partitions)}
-        ranks = np.array([self._rank[partition] for partition, _ in self.versions], dtype=np.int64)
-        seqs = np.searchsorted(self.seqs, np.array([seq for _, seq in self.versions], dtype=np.int64))
-        self._known = np.sort(ranks * max(len(self.seqs), 1) + seqs)
-        self._set = set(self.versions)
-
-    def may_be_in(self, file: FileInfo) -> bool:
-        """Whether the file can have rows of a chosen version."""
-        if not self.versions:
-            return False
-        partition, seq = file.constant("partition"), file.constant("commit_seq")
-        if isinstance(partition, str) and isinstance(seq, int):
-            return (partition, seq) in self._set
-        return file.may_hold("partition", self.partitions[0], self.partitions[-1]) and file.may_hold(
-            "commit_seq", int(self.seqs[0]), int(self.seqs[-1])
-        )
-
-    def places(self, partition: pa.ChunkedArray, commit_seq: pa.ChunkedArray) -> Ints:
-        """For each row the place of its version in (partition, commit_seq) order, or -1 if it is not chosen."""
-        whole = partition.unify_dictionaries().combine_chunks()
-        ranks = np.array([self._rank.get(text, -1) for text in whole.dictionary.to_pylist()], dtype=np.int64)
-        rank = ranks[whole.indices.to_numpy(zero_copy_only=False)] if len(ranks) else np.empty(0, np.int64)
-        seq = commit_seq.to_numpy()
-        at = np.searchsorted(self.seqs, seq)
-        np.minimum(at, len(self.seqs) - 1, out=at)
-        code = rank * len(self.seqs) + at
-        place = np.searchsorted(self._known, code)
-        np.minimum(place, len(self._known) - 1, out=place)
-        hit = (rank >= 0) & (self.seqs[at] == seq) & (self._known[place] == code)
-        return np.where(hit, place, -1)
-
-
-def _selected(rows: pa.Table, chosen: _Chosen) -> tuple[pa.Table, Ints]:
-    """The rows of chosen versions that are no markers, and for each the place of its version."""
-    if rows.num_rows == 0 or not chosen.versions:
-        return rows.slice(0, 0), np.empty(0, np.int64)
-    place = chosen.places(rows.column("partition"), rows.column("commit_seq"))
-    keep = (place >= 0) & (rows.column("row").to_numpy() != MARKER_ROW)
-    return (rows, place) if keep.all() else (rows.filter(pa.array(keep)), place[keep])
-
-
-def _bounds(event_range: EventRange | None) -> tuple[int | None, int | None]:
-    low, high = event_range or (None, None)
-    return (None if low is None else to_us(low)), (None if high is None else to_us(high))
-
-
-def _expression(
-    chosen: _Chosen, buckets: Collection[int] | None, event_at: str, event_range: EventRange | None
-) -> pds.Expression | None:
-    """What row groups are skipped by. Exact for buckets and the range; versions are exact only afterwards."""
-    terms = []
-    if len(chosen.seqs):
-        terms.append(pds.field("commit_seq") <= int(chosen.seqs[-1]))
-        terms.append(_partition_expression(chosen.partitions))
-    if buckets is not None:
-        wanted = sorted(buckets)
-        field = pds.field("bucket")
-        terms.append(field == wanted[0] if len(wanted) == 1 else field.isin(pa.array(wanted, pa.int32())))
-    low, high = event_range or (None, None)
-    time = pa.timestamp("us", tz="UTC")
-    if low is not None:
-        terms.append(pds.field(event_at) >= pa.scalar(low, time))
-    if high is not None:
-        terms.append(pds.field(event_at) <= pa.scalar(high, time))
-    whole: pds.Expression | None = None
-    for term in terms:
-        whole = term if whole is None else whole & term
-    return whole
-
-
-def _partition_expression(partitions: Sequence[str]) -> pds.Expression:
-    field = pds.field("partition")
-    if len(partitions) <= _LISTED_PARTITIONS:
-        return field.isin(pa.array(partitions, pa.string()))
-    return (field >= partitions[0]) & (field <= partitions[-1])
-
-
 def snapshot_of(
     lake: Lake, parts: tuple[str, ...], schema: pa.Schema, handle: DeltaTable, *, event_at: str = ""
 ) -> Snapshot:
-    """What the handle's version holds."""
+    """What the handle's version holds. Raises `TableDamagedError` if the files cannot hold all of its commits."""
     with lake.faults(*parts):
-        return Snapshot(lake, parts, schema, event_at, handle.version(), files.listed(handle, event_at))
+        head = handle.transaction_version(SEQUENCE) or 0
+        found = files.listed(handle, event_at)
+    covered = 0
+    for low, high in sorted(file.bounds.get("commit_seq", (1, head)) for file in found):
+        if not isinstance(low, int) or not isinstance(high, int) or low > covered + 1:
+            break
+        covered = max(covered, high)
+    if covered != head:
+        what = f"its files hold commits up to {covered} without a gap, and its log has {head}"
+        raise damaged("/".join(parts), what)
+    return Snapshot(lake, parts, schema, event_at, handle.version(), head, found)
 
 
 def read_newest(taken: Callable[[], Snapshot], read: Callable[[Snapshot], _T]) -> _T:
@@ -278,11 +226,15 @@ def read_newest(taken: Callable[[], Snapshot], read: Callable[[Snapshot], _T]) -
             return read(snapshot)
         except FileNotFoundError as error:
             gone = error
-            missing = _missing(snapshot)
-            current = {file.path for file in taken().files}
-            if missing is not None and missing.path in current:
-                raise files.damaged_file(snapshot.lake, snapshot.parts, missing.path, "is missing") from error
+            require_replaced(snapshot, taken(), error)
     raise OfflineError("files of the table keep vanishing while it is read", hint="vacuum with a retention") from gone
+
+
+def require_replaced(snapshot: Snapshot, newer: Snapshot, error: FileNotFoundError) -> None:
+    """Raise `TableDamagedError` if a file of `snapshot` that is gone is one that a newer snapshot needs as well."""
+    missing = _missing(snapshot)
+    if missing is not None and missing.path in {file.path for file in newer.files}:
+        raise files.damaged_file(snapshot.lake, snapshot.parts, missing.path, "is missing") from error
 
 
 def _missing(snapshot: Snapshot) -> FileInfo | None:

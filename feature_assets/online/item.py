@@ -34,6 +34,15 @@ WATERMARK_KEY = b"\x00watermark"
 """The watermark's key in each table. No entity has it: an encoded key starts with a MessagePack array's first byte."""
 
 
+def table_name(view: str, version: str, life: int = 0) -> str:
+    """The name of a view version's table in the store: in each of its lives another.
+
+    The seq of an item starts anew in a new table. A writer that has slept since the last life must not find that table,
+    or it would take what is there for what it once read.
+    """
+    return f"{view}.{version}" if life == 0 else f"{view}.{version}r{life}"
+
+
 class Row(msgspec.Struct, frozen=True, array_like=True):
     """The winning row of an entity: its place in the order, the partition it is of, and its packed feature values."""
 
@@ -136,7 +145,7 @@ def _decoded(value: bytes, decoder: msgspec.msgpack.Decoder[Payload], what: str)
         raise _unreadable(value, what)
     try:
         return decoder.decode(memoryview(value)[1:])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CodecError(
             f"{what}: {len(value)} bytes of format {FORMAT} cannot be read: {error}",
             hint="the stored bytes are damaged or not ours; retire the version on this store and push it again",

@@ -19,7 +19,7 @@ import msgspec
 
 from feature_assets.clock import Clock, to_us
 from feature_assets.offline.ledger import Ledger, LedgerRow
-from feature_assets.online.item import Item, Recent, pack_item, unpack_item
+from feature_assets.online.item import Item, Recent, pack_item, table_name, unpack_item
 from feature_assets.online.plan import RULES
 from feature_assets.online.protocol import Closing, Record, Reducer, WriteProtocol
 from feature_assets.online.settle import Change, RetryPolicy, Settling, Step, Tally
@@ -57,7 +57,7 @@ class StreamPorts:
     @property
     def table(self) -> str:
         """The name of the version's table in the store."""
-        return f"{self.view}.{self.version}"
+        return table_name(self.view, self.version)
 
 
 def micro_batch_steps(
@@ -65,8 +65,9 @@ def micro_batch_steps(
 ) -> Generator[Step, None, int]:
     """Apply consecutive records; returns the position from which to go on: of the lowest that could not be written.
 
-    Steps: stream.after_read, stream.after_write, stream.backoff, stream.before_ledger, stream.after_ledger,
-    stream.after_commit. Raises `ValueError` if there are no records, `StoreRefusedError` and `ItemTooLargeError`.
+    Steps: stream.after_read, stream.after_write, stream.after_batch, stream.backoff, stream.before_ledger,
+    stream.after_ledger, stream.after_commit. Raises `ValueError` if there are no records, `StoreRefusedError` and
+    `ItemTooLargeError`.
     """
     if not records:
         raise ValueError("a micro-batch has at least one record")
@@ -89,10 +90,7 @@ class _MicroBatch:
         groups: dict[bytes, list[Record]] = {}
         for record in self.records:
             groups.setdefault(record.key, []).append(record)
-        unsettled: list[int] = []
-        keys = list(groups)
-        for start in range(0, len(keys), ports.batch):
-            unsettled += yield from self._item_steps(keys[start : start + ports.batch], groups)
+        unsettled = yield from self._item_steps(groups)
         position = ports.protocol.acknowledged_upto(self.records[-1].offset, unsettled)
         rows = self._rows(position, sent_at)
         for closing in ports.protocol.closing():
@@ -105,8 +103,8 @@ class _MicroBatch:
                 yield Step("stream.after_commit")
         return position
 
-    def _item_steps(self, keys: Sequence[bytes], groups: dict[bytes, list[Record]]) -> Generator[Step, None, list[int]]:
-        """Bring these items up to the batch; returns the first offset of each that could not be written."""
+    def _item_steps(self, groups: dict[bytes, list[Record]]) -> Generator[Step, None, list[int]]:
+        """Bring the items up to the batch; returns the first offset of each that could not be written."""
         ports = self.ports
 
         def decide(key: bytes, stored: Stored | None) -> Change | None:
@@ -123,7 +121,7 @@ class _MicroBatch:
             return None if applied.item is None else Change(pack_item(applied.item))
 
         settling = Settling(ports.store, ports.table, "stream", ports.protocol, ports.retries, Tally())
-        faults = yield from settling.settle(keys, decide)
+        faults = yield from settling.settle(list(groups), decide, batch=ports.batch)
         return [groups[fault.key][0].offset for fault in faults]
 
     def _rows(self, position: int, sent_at: int) -> list[LedgerRow]:

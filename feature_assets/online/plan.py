@@ -16,6 +16,7 @@ import pyarrow as pa
 from feature_assets.clock import to_us
 from feature_assets.offline.ledger import Ledger, acked, is_serving, life
 from feature_assets.offline.versions import Version, settled
+from feature_assets.online.item import table_name
 from feature_assets.online.protocol import WriteProtocol
 
 RULES = WriteProtocol()
@@ -127,8 +128,8 @@ class PushPlan:
 
     @property
     def table(self) -> str:
-        """The name of the version's table in the store."""
-        return f"{self.view}.{self.version}"
+        """The name of the version's table in the store, in its present life."""
+        return table_name(self.view, self.version, self.life)
 
     def touched_versions(self, since: int, protocol: WriteProtocol = RULES) -> frozenset[Version]:
         """The (partition, commit_seq) whose entities a push of (since, commit_seq] touches."""

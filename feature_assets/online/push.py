@@ -27,7 +27,7 @@ from datetime import datetime, timedelta
 from feature_assets.clock import Clock, duration_us, from_us, to_us
 from feature_assets.crash import crash_point
 from feature_assets.errors import OnlineError, StoreThrottledError, StoreUnreachableError
-from feature_assets.offline.ledger import Kind, Ledger, LedgerRow, acked, life
+from feature_assets.offline.ledger import Kind, Ledger, LedgerRow, acked, is_serving, life
 from feature_assets.online.item import (
     WATERMARK_KEY,
     Item,
@@ -170,19 +170,21 @@ class _Run:
     options: PushOptions
     tally: Tally = field(default_factory=Tally)
     entities: int = 0
+    buckets: int = 0
 
     def steps(self) -> Generator[Step, None, PushResult]:
         yield Step("push.after_plan")
         self.store.prepare(self.plan.table)
         sent_at = self._now()
-        pending = self._not_acknowledged()
-        if pending is None:
+        rows = self.ledger.rows(view=self.plan.view, version=self.plan.version, target=self.plan.target)
+        if life(rows) != self.plan.life:
+            # The version was retired since: the plan is void.
             return self._result(sent_at)
+        pending, serving = self._not_acknowledged(rows), not self.plan.bootstrap or is_serving(rows)
         if pending:
             intents = [self._ledger_row("intent", sent_at, bucket.bucket) for bucket in pending]
             self.ledger.append(self.options.protocol.intents(intents))
             yield Step("push.after_intent")
-        serving = not self.plan.bootstrap
         while pending or not serving:
             group = pending[: self._buckets_at_once()]
             pending = pending[len(group) :]
@@ -200,10 +202,8 @@ class _Run:
             self.plan, self.view, self.table, self.options.pack, self.options.protocol, self.options.partitions_at_once
         )
         entities = sections.of(group)
-        known = self.entities + len(entities.keys)
-        for start in range(0, len(entities.keys), self.options.batch):
-            yield from self._batch_steps(entities, start)
-            yield Step("push.after_batch", done=self.entities, total=known if last else known + 1)
+        self.buckets += len(group)
+        yield from self._entity_steps(entities)
         if last:
             yield from self._watermark_steps()
             yield Step("push.after_watermark")
@@ -211,9 +211,8 @@ class _Run:
         self.ledger.append([self._ledger_row("ack", sent_at, bucket.bucket) for bucket in group])
         yield Step("push.after_ack")
 
-    def _batch_steps(self, entities: Entities, start: int) -> Iterator[Step]:
-        keys = entities.keys[start : start + self.options.batch]
-        rows = dict(zip(keys, entities.rows[start : start + self.options.batch], strict=True))
+    def _entity_steps(self, entities: Entities) -> Iterator[Step]:
+        rows = dict(zip(entities.keys, entities.rows, strict=True))
 
         def decide(key: bytes, stored: Stored | None) -> Change | None:
             item = _NEW if stored is None else unpack_item(stored.value, stored.seq)
@@ -221,10 +220,27 @@ class _Run:
             changed = self.options.protocol.with_batch(item, self.plan.commit_seq, now, rows[key])
             return None if changed is None else Change(pack_item(changed), self._expires_at(changed, now))
 
-        faults = yield from self._settling().settle(keys, decide, assume_absent=self.plan.bootstrap)
+        settling = self._settling(self.tally).settle(
+            entities.keys, decide, batch=self.options.batch, assume_absent=self.plan.bootstrap
+        )
+        faults = yield from self._with_totals(settling, len(entities.keys))
         if faults:
             raise self._failed(faults)
-        self.entities += len(keys)
+        self.entities += len(entities.keys)
+
+    def _with_totals(
+        self, steps: Generator[Step, None, tuple[Fault, ...]], entities: int
+    ) -> Generator[Step, None, tuple[Fault, ...]]:
+        """The same steps, counting all entities of the push: those of buckets not looked at yet are estimated."""
+        total = (self.entities + entities) * len(self.plan.buckets) // self.buckets
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                faults: tuple[Fault, ...] = end.value
+                return faults
+            reports = step.name == "push.after_batch"
+            yield Step(step.name, done=self.tally.settled, total=total) if reports else step
 
     def _watermark_steps(self) -> Iterator[Step]:
         def decide(_: bytes, stored: Stored | None) -> Change | None:
@@ -233,25 +249,20 @@ class _Run:
                 return None
             return Change(pack_watermark(Watermark(self.plan.commit_seq, self.plan.complete_through, self._now())))
 
-        faults = yield from self._settling().settle([WATERMARK_KEY], decide)
+        # Counted apart: the result is about entities.
+        faults = yield from self._settling(Tally()).settle([WATERMARK_KEY], decide, batch=1)
         if faults:
             raise self._failed(faults)
 
-    def _settling(self) -> Settling:
+    def _settling(self, tally: Tally) -> Settling:
         options = self.options
-        return Settling(self.store, self.plan.table, "push", options.protocol, options.retries, self.tally)
+        return Settling(self.store, self.plan.table, "push", options.protocol, options.retries, tally)
 
-    def _not_acknowledged(self) -> Sequence[BucketPlan] | None:
-        """The plan's buckets, without those acknowledged since: by another push, or an earlier run of this one.
-
-        None if the version was retired since: the plan is void.
-        """
-        plan = self.plan
-        rows = self.ledger.rows(view=plan.view, version=plan.version, target=plan.target)
-        if life(rows) != plan.life:
-            return None
+    def _not_acknowledged(self, rows: Sequence[LedgerRow]) -> Sequence[BucketPlan]:
+        """The plan's buckets, without those acknowledged since: by another push, or an earlier run of this one."""
         done = acked(rows)
-        return [bucket for bucket in plan.buckets if max(done.get(bucket.bucket, ()), default=0) < plan.commit_seq]
+        n = self.plan.commit_seq
+        return [bucket for bucket in self.plan.buckets if max(done.get(bucket.bucket, ()), default=0) < n]
 
     def _buckets_at_once(self) -> int:
         per_bucket = max(1, self.plan.rows // self.view.buckets)
@@ -274,7 +285,8 @@ class _Run:
             sent_at=sent_at,
             bucket=bucket,
             commit_seq=self.plan.commit_seq,
-            acked_at=None if kind == "intent" else self._now(),
+            # A clock that is set back must not make a write visible before it was sent.
+            acked_at=None if kind == "intent" else max(sent_at, self._now()),
             bootstrap=self.plan.bootstrap,
             life=self.plan.life,
             run_id=self.options.run_id,

@@ -15,6 +15,9 @@ from feature_assets.online.plan import RULES, KnownVerdicts, PushedView, PushPla
 from feature_assets.online.sections import Entities, Pack, Sections
 from feature_assets.online.store import OnlineStore, ReadFailure, Stored
 
+_NEWEST, _OLDER = 3, 3
+"""Partitions whose entities are looked at: the newest, and others drawn by the seed."""
+
 _READS = 5
 """How often an entity that the store could not read is asked for again."""
 
@@ -68,18 +71,17 @@ def read_back(  # noqa: PLR0913 - where to look, on both sides, and how much
 
 
 def _sampled(plan: PushPlan, view: PushedView, table: VersionedTable, pack: Pack, sample: int, rng: Random) -> Entities:
-    """Entities of as many buckets as it takes, with the rows that they should have."""
-    sections = Sections(plan, view, table, pack, RULES)
-    keys: list[bytes] = []
-    rows: list[Row | None] = []
-    for bucket in rng.sample(plan.buckets, k=len(plan.buckets)):
-        entities = sections.of([bucket])
-        chosen = rng.sample(range(len(entities.keys)), k=min(sample - len(keys), len(entities.keys)))
-        keys += [entities.keys[place] for place in chosen]
-        rows += [entities.rows[place] for place in chosen]
-        if len(keys) >= sample:
-            break
-    return Entities(keys, rows)
+    """Entities of the newest partitions and of some older ones, with the rows that they should have.
+
+    A year is not read to look at fifty entities. What was written last is where a push goes wrong; the older ones are
+    there because what was lost may have been lost long ago.
+    """
+    partitions = [partition for partition, _ in plan.history]
+    older = partitions[:-_NEWEST]
+    only = frozenset(partitions[-_NEWEST:] + rng.sample(older, k=min(_OLDER, len(older))))
+    entities = Sections(plan, view, table, pack, RULES, only=only).of(plan.buckets)
+    chosen = rng.sample(range(len(entities.keys)), k=min(sample, len(entities.keys)))
+    return Entities([entities.keys[place] for place in chosen], [entities.rows[place] for place in chosen])
 
 
 def _read(store: OnlineStore, table: str, keys: list[bytes]) -> list[Stored | None]:

@@ -43,6 +43,7 @@ class Sections:
     """Computes the entities of a plan, some buckets at a time.
 
     `partitions_at_once`: how many partitions the first look goes back; each further one goes back twice as far.
+    `only`: of the touched entities, those that have a row in one of these partitions.
     """
 
     plan: PushPlan
@@ -51,6 +52,7 @@ class Sections:
     pack: Pack
     protocol: WriteProtocol
     partitions_at_once: int = 8
+    only: frozenset[str] | None = None
 
     def of(self, buckets: Sequence[BucketPlan]) -> Entities:
         """The entities of these buckets. Raises what the table raises; reads, and keeps nothing."""
@@ -69,6 +71,8 @@ class Sections:
         columns = (*self.view.entity.key_names, "bucket")
         for since, group in groupby(sorted(buckets, key=attrgetter("since")), key=attrgetter("since")):
             wanted = self.plan.touched_versions(since, self.protocol)
+            if self.only is not None:
+                wanted = frozenset(version for version in wanted if version[0] in self.only)
             if not wanted:
                 continue
             rows = self.table.read_versions(

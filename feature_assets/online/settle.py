@@ -8,6 +8,7 @@ It does not know what is decided, and it never sleeps: it yields its pauses.
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
@@ -50,7 +51,8 @@ class Fault(msgspec.Struct, frozen=True):
 class RetryPolicy:
     """How long to keep at it: `rounds` in a row that settle nothing, with pauses that double from `first` to `longest`.
 
-    `jitter` draws from [0, 1): a pause is uniform between nothing and its full length, so that writers spread out.
+    While less than half of a round trip is refused, pauses stay short. `jitter` draws from [0, 1): a pause is uniform
+    between nothing and its full length, so that writers spread out.
     """
 
     jitter: Callable[[], float]
@@ -59,14 +61,15 @@ class RetryPolicy:
     longest: float = 5.0
 
     def pause(self, failures: int) -> float:
-        """Seconds to wait after the `failures`-th round in a row that had a fault."""
+        """Seconds to wait after the `failures`-th round in a row that mostly failed."""
         return self.jitter() * min(self.longest, self.first * 2.0 ** (failures - 1))
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a batch, or a whole push, has done so far."""
+    """What a batch, or a whole push, has done so far. `settled`: keys, written or found to need nothing."""
 
+    settled: int = 0
     written: int = 0
     conflicts: int = 0
     retried: int = 0
@@ -85,31 +88,42 @@ class Settling:
     tally: Tally
 
     def settle(
-        self, keys: Sequence[bytes], decide: Decide, *, assume_absent: bool = False
+        self, keys: Sequence[bytes], decide: Decide, *, batch: int, assume_absent: bool = False
     ) -> Generator[Step, None, tuple[Fault, ...]]:
-        """Settle distinct keys; returns those that are not settled when the retries are used up.
+        """Settle distinct keys, `batch` at a time; returns those that are not settled when the retries are used up.
 
-        `assume_absent` skips the first read; the write is still conditional, so that a wrong assumption is a conflict.
-        Raises `StoreRefusedError` and `ItemTooLargeError`, after which other keys of the batch may have been written.
+        What was not settled in one round trip goes along in the next one, beside keys whose turn it is, so that a busy
+        store costs few more calls. `assume_absent` skips the first read; the write is still conditional, so that a
+        wrong assumption is a conflict. Raises `StoreRefusedError` and `ItemTooLargeError`, after which other keys may
+        have been written.
         """
-        pending = list(keys)
-        known: dict[bytes, Stored | None] = dict.fromkeys(keys) if assume_absent else {}
+        waiting = iter(keys)
+        pending: list[bytes] = []
+        known: dict[bytes, Stored | None] = {}
         idle = failures = 0
         while True:
-            causes = self._read(pending, known)
-            yield Step(f"{self.steps}.after_read")
-            before = len(pending)
-            pending = yield from self._write(pending, known, decide, causes)
+            fresh = list(islice(waiting, batch - len(pending)))
+            if assume_absent:
+                known.update(dict.fromkeys(fresh))
+            pending += fresh
             if not pending:
                 return ()
-            faulty = any(cause is not Outcome.CONFLICT for cause in causes.values())
-            idle = idle + 1 if len(pending) == before else 0
-            failures = failures + 1 if faulty else 0
+            causes = self._read(pending, known)
+            yield Step(f"{self.steps}.after_read")
+            tried, pending = pending, (yield from self._write(pending, known, decide, causes))
+            known = {key: known[key] for key in pending if key in known}
+            self.tally.settled += len(tried) - len(pending)
+            yield Step(f"{self.steps}.after_batch")
+            if not pending:
+                continue
+            idle = idle + 1 if len(pending) == len(tried) else 0
             if idle >= self.retries.rounds:
-                return tuple(Fault(key, causes[key]) for key in pending)
+                return tuple(Fault(key, causes.get(key, causes[pending[0]])) for key in (*pending, *waiting))
             self.tally.retried += len(pending)
+            refused = sum(cause is not Outcome.CONFLICT for cause in causes.values())
+            failures = failures + 1 if 2 * refused >= len(tried) else min(refused, 1)
             # After a conflict alone somebody else has moved on, and the item is read again at once.
-            yield Step(f"{self.steps}.backoff", self.retries.pause(failures) if faulty else 0.0)
+            yield Step(f"{self.steps}.backoff", self.retries.pause(failures) if refused else 0.0)
 
     def _read(self, pending: Sequence[bytes], known: dict[bytes, Stored | None]) -> dict[bytes, Outcome | ReadFailure]:
         """Read what is not known; returns why that failed, by key."""

@@ -4,13 +4,18 @@ Invariant: telemetry is off before Dagster is asked anything. It never touches a
 through DAGSTER_HOME.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from dagster._check import CheckError
+from sqlalchemy.exc import SQLAlchemyError
+from yaml import YAMLError
 
+from feature_assets.errors import SettingsError
 from feature_assets.settings import Settings
 
 _CONFIG = """\
@@ -21,7 +26,7 @@ event_log_storage:
   module: feature_assets.orchestration.storage
   class: PooledSqliteEventLogStorage
   config:
-    base_dir: {home}/event_log
+    base_dir: {event_log}
 concurrency:
   runs:
     max_concurrent_runs: 2
@@ -36,19 +41,48 @@ def dagster_home(settings: Settings) -> Path:
     given = os.environ.get("DAGSTER_HOME")
     if given:
         return Path(given)
-    home = (settings.state_dir / "dagster").resolve()
+    home = project_home(settings)
     config = home / "dagster.yaml"
     if not config.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        config.write_text(_CONFIG.format(home=home), encoding="utf-8")
+        # Whatever the folder is called: a JSON string is a YAML one. Whole or absent: an interrupted write leaves none.
+        text = _CONFIG.format(event_log=json.dumps(str(home / "event_log")))
+        fresh = home / f"dagster.yaml.{os.getpid()}"
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(config)
+    return home
+
+
+def project_home(settings: Settings) -> Path:
+    """The folder beside the project's other state in which everything about Dagster is that the project keeps."""
+    home = (settings.state_dir / "dagster").resolve()
+    home.mkdir(parents=True, exist_ok=True)
     return home
 
 
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The instance of `settings`; its storages are closed at the end."""
+    """The instance of `settings`; its storages are closed at the end.
+
+    Raises `SettingsError` if the home folder holds no instance that Dagster can open.
+    """
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     home = dagster_home(settings)
+    before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(home)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        yield instance
+    try:
+        with _opened(home) as instance:
+            yield instance
+    finally:
+        del os.environ["DAGSTER_HOME"]
+        if before is not None:
+            os.environ["DAGSTER_HOME"] = before
+
+
+def _opened(home: Path) -> dg.DagsterInstance:
+    try:
+        return dg.DagsterInstance.from_config(str(home))
+    except (dg.DagsterError, CheckError, SQLAlchemyError, OSError, YAMLError) as error:
+        raise SettingsError(
+            f"DAGSTER_HOME={home}: Dagster cannot open its instance: {error}",
+            hint="it must be a folder that exists, with a dagster.yaml; unset it to use the project's own",
+        ) from error

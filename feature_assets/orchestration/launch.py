@@ -6,7 +6,7 @@ evaluated here honours run keys as the daemon does: a key that was launched befo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 from dagster._core.storage.tags import RUN_KEY_TAG
@@ -27,7 +27,11 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """How a run ended. `failures` holds the message of each failed step, `checks` those of failed asset checks."""
+    """How a run ended.
+
+    `failures`: the message of each failed step, or of the run if it failed outside of all steps; `failed_checks`: the
+    assets and names of the checks that said no.
+    """
 
     run_id: str
     success: bool
@@ -52,7 +56,10 @@ class Launcher:
             run_config=_QUIET,
             raise_on_error=False,
         )
-        failures = [_first_cause(event.step_failure_data) for event in result.all_events if event.is_step_failure]
+        events = result.all_events
+        failures = [_first_cause(event.step_failure_data) for event in events if event.is_step_failure]
+        if not result.success and not failures:
+            failures = [_first_cause(event.job_failure_data) for event in events if event.is_job_failure]
         checks = [
             f"{'/'.join(check.asset_key.path)}: {check.check_name}"
             for check in result.get_asset_check_evaluations()
@@ -64,15 +71,18 @@ class Launcher:
         """Materialize `assets` for a contiguous range of days in one run."""
         return self.run(MATERIALIZE_JOB, assets, range_tags(days))
 
-    def tick_push_sensor(self) -> list[RunOutcome]:
-        """One tick of the push sensor: evaluates it and runs what it asks for, once per run key."""
+    def requested_pushes(self) -> list[dg.RunRequest]:
+        """What one tick of the push sensor asks for. Evaluated, not run."""
         sensor = push_sensor(self.project)
         with dg.build_sensor_context(
             instance=self.instance, definitions=self.definitions, resources=self.definitions.resources
         ) as context:
-            tick = sensor.evaluate_tick(context)
+            return list(sensor.evaluate_tick(context).run_requests or ())
+
+    def tick_push_sensor(self) -> list[RunOutcome]:
+        """One tick of the push sensor: runs what it asks for, once per run key."""
         outcomes = []
-        for request in tick.run_requests or ():
+        for request in self.requested_pushes():
             tags = {**request.tags, RUN_KEY_TAG: request.run_key or ""}
             if self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: tags[RUN_KEY_TAG]}), limit=1):
                 continue
@@ -93,11 +103,17 @@ def _first_cause(data: object) -> str:
 
 
 def month_chunks(days: Sequence[date]) -> list[tuple[date, ...]]:
-    """The days of each calendar month, in order: the size of a run in a long backfill."""
-    chunks: dict[tuple[int, int], list[date]] = {}
-    for day in sorted(days):
-        chunks.setdefault((day.year, day.month), []).append(day)
-    return [tuple(chunk) for chunk in chunks.values()]
+    """The days of each calendar month, in order: the size of a run in a long backfill.
+
+    A month in which days are left out gives several: a run is for a range without gaps.
+    """
+    chunks: list[list[date]] = []
+    for day in sorted(set(days)):
+        if day.day > 1 and chunks and chunks[-1][-1] == day - timedelta(days=1):
+            chunks[-1].append(day)
+        else:
+            chunks.append([day])
+    return [tuple(chunk) for chunk in chunks]
 
 
 def missing_days(

@@ -11,6 +11,7 @@ import dagster as dg
 import msgspec
 from dagster_aws.s3 import S3Resource
 from dagster_aws.secretsmanager import SecretsManagerResource
+from pydantic import PrivateAttr
 
 from feature_assets.definition.project import Project
 from feature_assets.errors import FeatureAssetsError, SettingsError
@@ -37,9 +38,10 @@ class Platform(dg.ConfigurableResource[FeatureStore]):
     credentials_secret: str | None = None
     s3: dg.ResourceDependency[S3Resource]
     secrets: dg.ResourceDependency[SecretsManagerResource]
+    _opened: list[FeatureStore] = PrivateAttr(default_factory=list)
 
     def open(self, project: Project) -> FeatureStore:
-        """The store of `project`. Raises `SettingsError` if a setting or the secret is unusable."""
+        """The store of `project`; it is closed with the run or tick. Raises `SettingsError` for what is unusable."""
         overrides: dict[str, object] = {"root": self.root, "online": self.online}
         overrides["s3_endpoint"] = self.s3.endpoint_url
         overrides["aws_region"] = self.s3.region_name
@@ -50,7 +52,15 @@ class Platform(dg.ConfigurableResource[FeatureStore]):
         elif self.s3.aws_access_key_id is not None:
             overrides["aws_access_key_id"] = self.s3.aws_access_key_id
             overrides["aws_secret_access_key"] = self.s3.aws_secret_access_key
-        return FeatureStore.open(load_settings(**overrides), project=project)
+        store = FeatureStore.open(load_settings(**overrides), project=project)
+        self._opened.append(store)
+        return store
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Close what was opened."""
+        del context
+        while self._opened:
+            self._opened.pop().close()
 
     def _credentials(self, name: str) -> Credentials:
         text = self.secrets.get_client().get_secret_value(SecretId=name)["SecretString"]

@@ -5,7 +5,9 @@ minus runs in flight, is launched: one run per view and tick, with the run key (
 attempt). The same tick twice asks for the same keys, and Dagster launches a key once; a failed push gets a new key
 with the next attempt.
 
-Invariant: it decides from the lake and the ledger alone. It publishes nothing itself.
+Invariant: it decides from the lake and the ledger alone, for each view by itself: one whose state cannot be read is
+asked for like one that is behind, so that the run fails where everybody sees it, and the others are not held up. It
+publishes nothing itself.
 """
 
 from datetime import UTC, timedelta
@@ -15,6 +17,7 @@ import dagster as dg
 from feature_assets.clock import SystemClock
 from feature_assets.definition.project import Project
 from feature_assets.definition.view import FeatureView
+from feature_assets.errors import FeatureAssetsError
 from feature_assets.orchestration.assets.keys import online_key
 from feature_assets.orchestration.resources import Platform
 from feature_assets.store import FeatureStore
@@ -22,6 +25,8 @@ from feature_assets.store import FeatureStore
 PUSH_JOB = "push"
 VIEW_TAG = "feature_assets/push_view"
 WANTED_TAG = "feature_assets/push_wanted"
+UNREADABLE = "unreadable"
+"""Stands for the wanted sequence where it cannot be said."""
 MAX_BACKOFF = timedelta(minutes=15)
 _FIRST_BACKOFF = timedelta(seconds=30)
 _IN_FLIGHT = [
@@ -62,12 +67,12 @@ def push_sensor(project: Project) -> dg.SensorDefinition:
 def _wanted_push(
     instance: dg.DagsterInstance, store: FeatureStore, view: FeatureView
 ) -> tuple[dg.RunRequest | None, str]:
-    plan = store.plan_push(view)
-    if plan is None:
+    due = _due(store, view)
+    if due is None:
         return None, "nothing is due"
+    wanted, reason = due
     if instance.get_runs(dg.RunsFilter(tags={VIEW_TAG: view.name}, statuses=_IN_FLIGHT), limit=1):
-        return None, f"a push to {plan.commit_seq} is due, and one is in flight"
-    wanted = f"{plan.version}:{plan.commit_seq}"
+        return None, f"a push is in flight, and one is due: {reason}"
     earlier = instance.get_run_records(dg.RunsFilter(tags={VIEW_TAG: view.name, WANTED_TAG: wanted}))
     attempt = len(earlier)
     if attempt:
@@ -75,15 +80,25 @@ def _wanted_push(
         ready = ended.replace(tzinfo=UTC) + backoff(attempt)
         # Run records carry the machine's time, whatever clock the features live by.
         if SystemClock().now() < ready:
-            return None, f"attempt {attempt} at {plan.commit_seq} failed; the next not before {ready.isoformat()}"
+            return None, f"attempt {attempt} at {wanted} failed; the next not before {ready.isoformat()}"
     request = dg.RunRequest(
         run_key=f"{view.name}:{wanted}:{attempt}",
         asset_selection=[online_key(view)],
         tags={VIEW_TAG: view.name, WANTED_TAG: wanted},
     )
-    return request, plan.reason
+    return request, reason
+
+
+def _due(store: FeatureStore, view: FeatureView) -> tuple[str, str] | None:
+    """What should be pushed, and why; None if nothing should."""
+    try:
+        plan = store.plan_push(view)
+    except FeatureAssetsError as error:
+        return f"{store.version(view)}:{UNREADABLE}", f"what is due cannot be read: {error.message}"
+    return None if plan is None else (f"{plan.version}:{plan.commit_seq}", plan.reason)
 
 
 def backoff(attempt: int) -> timedelta:
     """The pause after the `attempt`-th failed push of the same state: 30 s doubled each time, 15 min at most."""
-    return min(_FIRST_BACKOFF * 2 ** (attempt - 1), MAX_BACKOFF)
+    doublings = min(attempt - 1, int(MAX_BACKOFF / _FIRST_BACKOFF).bit_length())
+    return min(_FIRST_BACKOFF * 2**doublings, MAX_BACKOFF)

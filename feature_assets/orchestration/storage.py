@@ -38,7 +38,7 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
 
     def dispose(self) -> None:
         """Close the pool's connections too."""
-        super().dispose()
+        super().dispose()  # type: ignore[no-untyped-call] # dagster leaves it untyped
         self._engine.dispose()
 
 

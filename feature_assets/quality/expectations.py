@@ -9,8 +9,9 @@ committed with it. Hence three ways to evaluate:
   with the partition that causes it.
 
 An expectation that cannot be built, or that raises, has failed; its error is in the verdict. One with the severity
-"warning" is reported and never blocks. A partition without rows passes what is about rows, while what is about the
-table (its row count, a mean) is evaluated. NaN counts as missing, as it does in pandas, which evaluates.
+"warning" is reported and never blocks. A partition without rows passes what is about rows, as there is none to fail,
+while what is about the table (its row count, a mean) is held against nothing and may fail. NaN counts as missing, as it
+does in pandas, which evaluates.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from feature_assets.clock import Clock
 from feature_assets.definition.view import Expectation, FeatureView
 from feature_assets.offline.verdicts import Verdict
 from feature_assets.quality.suite import built, named_columns, suite_hash
-from feature_assets.quality.validation import MAX_ERROR, Answer, answers_of
+from feature_assets.quality.validation import MAX_ERROR, Answer, Validation
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as BuiltExpectation
@@ -56,19 +57,6 @@ ROW_LOCAL = frozenset(
     }
 )
 """A row passes or fails by itself."""
-
-ROW_RELATED = frozenset(
-    {
-        "expect_column_value_z_scores_to_be_less_than",
-        "expect_column_values_to_be_decreasing",
-        "expect_column_values_to_be_increasing",
-        "expect_column_values_to_be_unique",
-        "expect_column_values_to_not_be_outliers",
-        "expect_compound_columns_to_be_unique",
-        "expect_multicolumn_values_to_be_unique",
-    }
-)
-"""A row passes or fails against the other rows of its partition."""
 
 ALL_ROWS_COUNT = frozenset({"expect_column_values_to_be_null", "expect_column_values_to_not_be_null"})
 """Here the share is of all rows; everywhere else of those with a value."""
@@ -167,17 +155,14 @@ def _evaluate(
         if isinstance(item, str):
             for found in results.values():
                 found[position] = _result(expectations[position], Answer(passed=False, error=item[:MAX_ERROR]))
+    validation = Validation()
     together = {position for position in objects if _is_shared(expectations[position])}
     together -= _evaluate_together(
-        expectations, {position: objects[position] for position in together}, tables, results
+        validation, expectations, {position: objects[position] for position in together}, tables, results
     )
     for partition, table in tables.items():
         apart = {position: objects[position] for position in objects if position not in together}
-        if table.num_rows == 0:
-            for position in [p for p in apart if expectations[p].type in ROW_LOCAL | ROW_RELATED]:
-                results[partition][position] = _result(expectations[position], _vacuous())
-                del apart[position]
-        for position, answer in answers_of(table, apart).items():
+        for position, answer in validation.answers(table, apart).items():
             results[partition][position] = _result(expectations[position], answer)
 
 
@@ -192,6 +177,7 @@ def _is_shared(expectation: Expectation) -> bool:
 
 
 def _evaluate_together(
+    validation: Validation,
     expectations: Sequence[Expectation],
     objects: Mapping[int, "BuiltExpectation"],
     tables: Mapping[str, pa.Table],
@@ -200,24 +186,19 @@ def _evaluate_together(
     """Evaluate over the rows of all partitions; returns the positions that have to be evaluated apart."""
     whole = pa.concat_tables(list(tables.values()))
     ends = np.cumsum([table.num_rows for table in tables.values()])
-    answers = answers_of(whole, objects) if whole.num_rows else dict.fromkeys(objects, _vacuous())
+    answers = validation.answers(whole, objects)
     failed = {position for position, answer in answers.items() if answer.error or answer.rows is None}
     for position, answer in answers.items():
         if position in failed or answer.rows is None:
             continue
         failing = np.bincount(np.searchsorted(ends, answer.rows, side="right"), minlength=len(ends))
         for (partition, table), count in zip(tables.items(), failing, strict=True):
-            considered = _considered(expectations[position], table)
-            ratio = (considered - int(count)) / considered if considered else 1.0
+            expectation, considered = expectations[position], _considered(expectations[position], table)
+            enough = count == 0 or (considered - int(count)) / max(considered, 1) >= (expectation.mostly or 1.0)
             results[partition][position] = _result(
-                expectations[position],
-                Answer(passed=ratio >= _mostly(expectations[position]), failing=int(count), considered=considered),
+                expectation, Answer(passed=bool(enough), failing=int(count), considered=considered)
             )
     return failed
-
-
-def _mostly(expectation: Expectation) -> float:
-    return 1.0 if expectation.mostly is None else expectation.mostly
 
 
 def _considered(expectation: Expectation, table: pa.Table) -> int:
@@ -226,10 +207,6 @@ def _considered(expectation: Expectation, table: pa.Table) -> int:
     values = table[expectation.column]
     nans = pc.sum(pc.is_nan(values)).as_py() or 0 if pa.types.is_floating(values.type) else 0
     return int(table.num_rows - values.null_count - nans)
-
-
-def _vacuous() -> Answer:
-    return Answer(passed=True, failing=0, rows=np.empty(0, dtype=np.int64), considered=0)
 
 
 def _result(expectation: Expectation, answer: Answer) -> ExpectationResult:

@@ -43,39 +43,45 @@ class Answer:
     error: str = ""
 
 
-def answers_of(table: pa.Table, objects: Mapping[int, "BuiltExpectation"]) -> dict[int, Answer]:
-    """What the library says about each expectation over `table`; failing rows are numbered as in the table."""
-    if not objects:
-        return {}
-    frame = _frame(table)
-    unanswered = Answer(passed=False, error="it was not evaluated")
-    try:
-        return dict.fromkeys(objects, unanswered) | _validated(frame, list(objects.values()))
-    except Exception as error:  # noqa: BLE001 - whatever an expectation raises becomes its failed verdict
-        if len(objects) == 1:
-            return {position: Answer(passed=False, error=_shortened(error)) for position in objects}
-    answers: dict[int, Answer] = {}
-    for position, item in objects.items():
-        answers |= answers_of(table, {position: item})
-    return answers
+class Validation:
+    """The library, ready to evaluate tables one after another. Made once per commit: setting it up takes its time."""
 
+    def __init__(self) -> None:
+        import great_expectations as gx
 
-def _validated(frame: pd.DataFrame, objects: list["BuiltExpectation"]) -> dict[int, Answer]:
-    import great_expectations as gx
+        context = gx.get_context(mode="ephemeral")
+        variables: Any = context.variables  # its declared type is not what it accepts
+        variables.progress_bars = {"globally": False, "metric_calculations": False}
+        asset = context.data_sources.add_pandas("partitions").add_dataframe_asset("rows")
+        self._batch = asset.add_batch_definition_whole_dataframe("all")
 
-    context = gx.get_context(mode="ephemeral")
-    variables: Any = context.variables  # its declared type is not what it accepts
-    variables.progress_bars = {"globally": False, "metric_calculations": False}
-    asset = context.data_sources.add_pandas("partitions").add_dataframe_asset("rows")
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
-    outcome = batch.validate(
-        gx.ExpectationSuite(name="declared", expectations=objects), result_format={"result_format": "COMPLETE"}
-    )
-    answers: dict[int, Answer] = {}
-    for found in outcome.results:
-        config: Any = found.expectation_config
-        answers[config.meta[POSITION]] = _answer(found)
-    return answers
+    def answers(self, table: pa.Table, objects: Mapping[int, "BuiltExpectation"]) -> dict[int, Answer]:
+        """What is said about each expectation over `table`, in which failing rows are numbered from 0."""
+        if not objects:
+            return {}
+        frame = _frame(table)
+        unanswered = Answer(passed=False, error="it was not evaluated")
+        try:
+            return dict.fromkeys(objects, unanswered) | self._validated(frame, list(objects.values()))
+        except Exception as error:  # noqa: BLE001 - whatever an expectation raises becomes its failed verdict
+            if len(objects) == 1:
+                return {position: Answer(passed=False, error=_shortened(error)) for position in objects}
+        answers: dict[int, Answer] = {}
+        for position, item in objects.items():
+            answers |= self.answers(table, {position: item})
+        return answers
+
+    def _validated(self, frame: pd.DataFrame, objects: list["BuiltExpectation"]) -> dict[int, Answer]:
+        import great_expectations as gx
+
+        outcome = self._batch.get_batch({"dataframe": frame}).validate(
+            gx.ExpectationSuite(name="declared", expectations=objects), result_format={"result_format": "COMPLETE"}
+        )
+        answers: dict[int, Answer] = {}
+        for found in outcome.results:
+            config: Any = found.expectation_config
+            answers[config.meta[POSITION]] = _answer(found)
+        return answers
 
 
 def _answer(found: "ExpectationValidationResult") -> Answer:

@@ -21,6 +21,7 @@ from feature_assets.errors import NaiveTimestampError, RetrainingError
 from feature_assets.quality.profile import profiled
 from feature_assets.retraining.inputs import ModelInput, inputs_of, matrix
 from feature_assets.retraining.manifest import (
+    THREADS,
     ModelManifest,
     Trained,
     TrainingData,
@@ -160,5 +161,5 @@ def _boosted(
     text = booster.model_to_string()
     # Scored as it will be: by the model that is read back, not by the one in memory with its later rounds.
     kept = lightgbm.Booster(model_str=text)
-    scores = [np.asarray(kept.predict(part.features), dtype=np.float64) for part in (learn, check)]
+    scores = [np.asarray(kept.predict(part.features, num_threads=THREADS), dtype=np.float64) for part in (learn, check)]
     return text, kept.current_iteration(), (scores[0], scores[1])

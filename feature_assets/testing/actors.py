@@ -33,7 +33,7 @@ from feature_assets.testing.world import (
 
 Actor = Generator[Step, None, None]
 IDLE = Step("idle")
-_FAILED, _OVERTURNED, _DELIVERED_TWICE, _LOST = 0.15, 0.5, 0.3, 0.3
+_FAILED, _OVERTURNED, _DELIVERED_TWICE, _LOST = 0.15, 0.5, 0.3, 0.6
 
 
 def actors_of(world: World) -> dict[str, Callable[[], Actor]]:
@@ -99,7 +99,7 @@ def _day_rows(world: World, day: str) -> tuple[FeatureRow, ...]:
 def accident(world: World) -> Actor:
     """Sometimes the store loses the second version's table."""
     while True:
-        yield from pause(world.rng, 60, 160)
+        yield from pause(world.rng, 40, 100)
         if SECOND in world.ledger.serving and world.rng.random() < _LOST:
             world.lose(SECOND)
 

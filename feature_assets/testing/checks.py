@@ -148,16 +148,10 @@ class Checks:
 
     def _batch_visible(self, version: str, entity: Ints, at: Ints) -> tuple[list[int | None], npt.NDArray[np.bool_]]:
         """By the loader's own means: the ledger resolved over all rows, then the point-in-time kernel."""
-        world, side = self.world, self.world.sides[version]
+        side = self.world.sides[version]
         n = side.truth.settled()
         rows = side.table.read_versions(upto=n)
-        visible = timeline(
-            world.ledger.rows(view=VIEW, version=version, target=world.store.target),
-            side.table.partition_versions(upto=n),
-            buckets=world.design.view.buckets,
-            delay=world.design.view.delay,
-            excluded=frozenset(pair for pair, passed in side.verdicts.passed.items() if not passed),
-        )
+        visible = self._timeline(version)
         resolved = visible.resolve_batch(
             commit_seq=np.asarray(rows["commit_seq"]),
             bucket=np.asarray(rows["bucket"]),
@@ -177,6 +171,17 @@ class Checks:
         values = rows["value"].to_pylist()
         found = [None if row == NO_ROW else values[row] for row in matches.row.tolist()]
         return found, self._inside_batch(version, visible, entity, at)
+
+    def _timeline(self, version: str) -> Timeline:
+        world, side = self.world, self.world.sides[version]
+        return timeline(
+            world.ledger.rows(view=VIEW, version=version, target=world.store.target),
+            side.table.partition_versions(upto=side.truth.settled()),
+            buckets=world.design.view.buckets,
+            delay=world.design.view.delay,
+            excluded=frozenset(pair for pair, passed in side.verdicts.passed.items() if not passed),
+            previous=None if version == FIRST else self._timeline(FIRST),
+        )
 
     def _inside_batch(self, version: str, visible: Timeline, entity: Ints, at: Ints) -> npt.NDArray[np.bool_]:
         """Which answers fall into a push of something that the entity had before or after it."""
@@ -270,6 +275,9 @@ class Checks:
             if value != (None if row is None else row.value, total):
                 self._violated("final", version, f"{entity_name(entity)} {value}, not {row} and {total}")
             self._check_watermark(version, entity)
+        mark = world.store.inner.read(world.table_of(version), [WATERMARK_KEY], consistent=True)[0]
+        if isinstance(mark, Stored) and unpack_watermark(mark.value).n != state.wanted:
+            self._violated("lost", version, f"the watermark is at {unpack_watermark(mark.value).n} of {state.wanted}")
 
     def _audit_history(self, version: str) -> None:
         side = self.world.sides[version]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from feature_assets.online.sqlite import SQLiteStore
 from feature_assets.online.store import OnlineStore
 from feature_assets.testing.actors import Actor, actors_of, version_actors
 from feature_assets.testing.checks import Checks, Violation
@@ -26,7 +27,7 @@ TURNS = 1000
 """Turns in which things go wrong, per seed; in each, a few actors get a step."""
 _STEPS_PER_TURN = 3
 _SETTLING_STEPS = 6000
-_REQUEST_SHARE = 0.5
+_REQUEST_SHARE = 0.8
 _KILLED, _PUT_TO_SLEEP, _WOKEN = 0.015, 0.015, 0.015
 
 
@@ -69,6 +70,7 @@ class Simulation:
         self._settle()
         self.checks.check_clock()
         self.checks.audit()
+        self.world.store.close()
         return self.checks
 
     def _introduce(self, version: str) -> None:
@@ -218,7 +220,7 @@ def summary(totals: Totals) -> str:
 def sqlite_stores(folder: Path) -> Callable[[], OnlineStore]:
     """Makes one SQLite store after the other, each in a file of its own."""
     numbers = itertools.count()
-    return lambda: SQLiteStore(folder / f"{next(numbers)}.sqlite")  # pending
+    return lambda: SQLiteStore(folder / f"{next(numbers)}.sqlite")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from feature_assets.compute.keys import buckets_of, encoded_keys
 from feature_assets.offline.ledger import LedgerRow, MemoryLedger, is_serving, retired
+from feature_assets.online.item import table_name
 from feature_assets.online.memory import MemoryStore
 from feature_assets.online.plan import push_state
 from feature_assets.online.protocol import WriteProtocol
@@ -180,14 +181,14 @@ class World:
     def lose(self, version: str) -> None:
         """The store loses a version's table; whoever notices retires the version, so that it is filled anew."""
         self.store.inner.drop(self.table_of(version))
-        self.store.prepare(self.table_of(version))
         self.ledger.append([retired(VIEW, version, self.store.target, self.clock)])
         self.lives[version] = self.lives.get(version, 0) + 1
+        self.store.prepare(self.table_of(version))
         self.changes += 1
 
     def table_of(self, version: str) -> str:
-        """The name of a version's table in the store."""
-        return f"{VIEW}.{version}"
+        """The name of a version's table in the store, in its present life."""
+        return table_name(VIEW, version, self.lives.get(version, 0))
 
     def log_of(self, entity: int) -> str:
         """The one log that holds all records of an entity."""

@@ -38,6 +38,7 @@ class FeatureRows(Protocol):
         columns: tuple[str, ...],
         buckets: Collection[int] | None = None,
         event_range: tuple[datetime | None, datetime | None] | None = None,
+        ordered: bool = True,
     ) -> tuple[pa.Table, Ints]:
         """The rows of those versions, and for each the place of its version in `sorted(versions)`."""
 

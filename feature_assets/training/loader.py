@@ -192,7 +192,7 @@ def _fixed_bytes(service: FeatureService, spine: Spine) -> int:
     """About what is held whatever the parts are: the spine, the questions, and the answer."""
     answer = memory.row_bytes(column.dtype for column in service.output_columns)
     origins = len(service.refs) * (memory.row_bytes([INSTANT, pa.string()]) + memory.QUESTION_OVERHEAD)
-    return int(spine.table.nbytes) + len(spine.as_of) * (answer + origins)
+    return memory.READ_OVERHEAD + int(spine.table.nbytes) + len(spine.as_of) * (answer + origins)
 
 
 def _read_types(refs: Sequence[FeatureRef]) -> list[pa.DataType]:

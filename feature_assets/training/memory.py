@@ -8,7 +8,6 @@ It estimates and does not measure: widths of text are assumed.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
 
 import pyarrow as pa
 
@@ -17,9 +16,11 @@ from feature_assets.errors import InputError
 DEFAULT_LIMIT = 2 * 1024**3
 """Bytes that a training set may use beyond what the process has already."""
 
-ROW_OVERHEAD = 160
-"""Bytes per feature row while it is looked at: what Parquet's decoder holds, and the kernel's twelve or so integers."""
-QUESTION_OVERHEAD = 120
+ROW_OVERHEAD = 240
+"""Bytes per feature row while it is looked at: what Parquet's decoder holds, and the kernel's twenty integers."""
+READ_OVERHEAD = 64 * 1024**2
+"""Bytes that reading takes however few the rows: files opened ahead, pages in flight, allocators' reserves."""
+QUESTION_OVERHEAD = 200
 """Bytes per spine row and reference while it is looked up."""
 _TEXT = 24
 _NESTED = 96
@@ -58,29 +59,24 @@ def _width(dtype: pa.DataType) -> int:
 def parts(rows: Mapping[str, int], bytes_per_row: int, *, buckets: int, budget: int, view: str) -> tuple[Part, ...]:
     """The parts of a view that has so many `rows` in each partition, each within `budget` bytes.
 
-    As many groups of buckets as needed; if there are too few buckets for that, also slices of event time, at midnights.
-    Raises `InputError` if one bucket's share of a day is too much.
+    Slices of event time, at midnights: each reads the files of its days and no others. If one day is too much, also
+    groups of buckets. Raises `InputError` if one bucket's share of a day is too much.
     """
     each = bytes_per_row + ROW_OVERHEAD
-    needed = -(-sum(rows.values()) * each // max(budget, 1))
-    if needed <= 1:
+    if sum(rows.values()) * each <= budget:
         return (Part(),)
-    groups = _groups(buckets, min(needed, buckets))
-    largest = max(len(group) for group in groups)
-    days = _slices(rows, capacity=max(budget * buckets // (each * largest), 1)) if needed > buckets else [(None, None)]
-    heaviest = max(rows.values()) * each * largest // buckets
-    if needed > buckets and heaviest > budget:
+    heaviest = max(rows.values()) * each
+    together = min(buckets * budget // heaviest, buckets)
+    if together < 1:
         raise InputError(
-            f"view {view!r}: one bucket of its largest day takes about {heaviest:,} bytes, and the memory limit leaves "
-            f"{max(budget, 0):,}",
+            f"view {view!r}: one bucket of its largest day takes about {heaviest // buckets:,} bytes, and the memory "
+            f"limit leaves {max(budget, 0):,}",
             hint="raise memory_limit, ask for fewer features or rows, or give the view more buckets",
         )
-    return tuple(Part(group, start, end) for start, end in days for group in groups)
-
-
-def _groups(buckets: int, count: int) -> list[tuple[int, ...]]:
-    bounds = [buckets * index // count for index in range(count + 1)]
-    return [tuple(range(low, high)) for low, high in pairwise(bounds)]
+    groups = [tuple(range(first, min(first + together, buckets))) for first in range(0, buckets, together)]
+    slices = _slices(rows, capacity=max(budget * buckets // (each * together), 1))
+    some = [None] if len(groups) == 1 else groups
+    return tuple(Part(group, start, end) for start, end in slices for group in some)
 
 
 def _slices(rows: Mapping[str, int], capacity: int) -> list[tuple[datetime | None, datetime | None]]:

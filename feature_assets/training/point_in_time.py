@@ -74,26 +74,37 @@ def looked_up(
     wanted = tuple(dict.fromkeys(feature.name for ref in refs for feature in ref.selected))
     versions = state.ever_visible() if isinstance(mode, AsServed) else state.newest()
     gathered = _Gathered(len(questions.as_of))
-    ttl = None if state.pin.ttl is None else duration_us(state.pin.ttl)
     for part in parts:
-        seen = _seen(state, versions, part, wanted, mode)
-        codes = key_codes([seen.table.column(key) for key in state.view.entity.key_names], questions.keys)
-        matches = latest_visible(
-            key=codes.rows,
-            event_at=_micros(seen.table.column("event_at")),
-            sequence=_integers(seen.table.column("sequence")),
-            # Sorted by partition first: the number of the version orders as the partition does.
-            partition=seen.version,
-            available_at=seen.available_at,
-            superseded_at=seen.superseded_at,
-            spine_key=codes.questions,
-            as_of=questions.as_of,
-            ttl=ttl,
-            boundary=boundary,
-        )
-        gathered.add(_answer_table(seen, wanted), matches, only=len(parts) == 1)
+        # A call, so that nothing of one part is held while the next is read.
+        table, matches = _matched(state, _seen(state, versions, part, wanted, mode), questions, wanted, boundary)
+        gathered.add(table, matches, only=len(parts) == 1)
+        del table, matches
+        if len(parts) > 1:
+            # What the allocator keeps for later would be added to what the next part takes.
+            pa.default_memory_pool().release_unused()
         tick()
     return _split(gathered, refs, len(spine.as_of))
+
+
+def _matched(
+    state: ViewState, seen: "_Seen", questions: "_Questions", wanted: tuple[str, ...], boundary: Boundary
+) -> tuple[pa.Table, Matches]:
+    """The winners among the rows of one part, and the columns that an answer is taken from."""
+    codes = key_codes([seen.table.column(key) for key in state.view.entity.key_names], questions.keys)
+    matches = latest_visible(
+        key=codes.rows,
+        event_at=_micros(seen.table.column("event_at")),
+        sequence=_integers(seen.table.column("sequence")),
+        # Sorted by partition first: the number of the version orders as the partition does.
+        partition=seen.version,
+        available_at=seen.available_at,
+        superseded_at=seen.superseded_at,
+        spine_key=codes.questions,
+        as_of=questions.as_of,
+        ttl=None if state.pin.ttl is None else duration_us(state.pin.ttl),
+        boundary=boundary,
+    )
+    return _answer_table(seen, wanted), matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +132,7 @@ def _seen(state: ViewState, versions: Sequence[Version], part: Part, wanted: tup
     extra = (("bucket",) if isinstance(mode, AsServed) else ()) + (("arrived_at",) if arrival else ())
     columns = tuple(dict.fromkeys((*state.view.entity.key_names, "event_at", "sequence", *extra, *wanted)))
     table, number = state.table.read_numbered(
-        versions, columns=columns, buckets=part.buckets, event_range=part.event_range
+        versions, columns=columns, buckets=part.buckets, event_range=part.event_range, ordered=False
     )
     arrived_at = _micros(table.column("arrived_at")) if arrival else None
     if isinstance(mode, AsServed):

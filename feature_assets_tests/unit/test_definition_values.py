@@ -13,7 +13,7 @@ from feature_assets.definition.on_demand import OnDemandView, RequestField
 from feature_assets.definition.project import Project
 from feature_assets.definition.service import FeatureService
 from feature_assets.definition.view import Expectation, Feature, FeatureRef, FeatureView
-from feature_assets_tests.weather import AIRPORT, INSTANT, REPORTS, SCHEMA, TEMP, DAY, source, view
+from feature_assets_tests.weather import AIRPORT, DAY, INSTANT, REPORTS, SCHEMA, TEMP, source, view
 
 ROUTE = Entity("route", {"origin": pa.string(), "dest": pa.string()})
 FLOAT = pa.float64()
@@ -76,6 +76,7 @@ def test_one_source_may_be_given_bare() -> None:
 def test_a_replaced_field_leaves_the_others() -> None:
     changed = dataclasses.replace(view(buckets=4), ttl=timedelta(days=2))
     assert changed == view(buckets=4, ttl=timedelta(days=2))
+    assert changed.place.file == __file__
     assert dataclasses.replace(REPORTS, owner="b") == source(owner="b")
     assert dataclasses.replace(AIRPORT, name="port") == Entity("port", {"airport": pa.string()})
 

@@ -68,6 +68,7 @@ WEIGHTS = np.array([1.0, 2.0])
 RULE = Rule("r")
 EXPRESSION = nw.col("temp") * 2
 UNUSED = 1
+MOST = 9
 
 
 @functools.cache
@@ -92,7 +93,7 @@ def odd(n):
     return False if n == 0 else even(n - 1)
 
 
-def weather(reports, least: float = 1.0, *, most=9):
+def weather(reports, least: float = 1.0, *, most=MOST, other=9):
     """What is reported."""
     values = (WANTED, NAMES, SEEN, PATTERN, WEIGHTS, RULE, EXPRESSION, Unit.C, SCALE, FREEZING)
     hot = clipped(limits.HOT) + limits.deep.LIMIT + Table.scaled(1) + cached(1) + ADDED(1) + even(2)
@@ -163,7 +164,8 @@ MEANS_ANOTHER = {
     "its body": ("> hot)", ">= hot)"),
     "a lambda in it": ("one is not None", "one is None"),
     "a default": ("least: float = 1.0", "least: float = 1.5"),
-    "a keyword default": ("most=9", "most=8"),
+    "a keyword default": ("other=9", "other=8"),
+    "a default by name": ("MOST = 9", "MOST = 8"),
     "a format": (":>{", ":<{"),
     "a tuple": ('("a", "b")', '("a", "c")'),
     "a dict": ('{"x": 1}', '{"x": 2}'),

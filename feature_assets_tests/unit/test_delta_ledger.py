@@ -46,7 +46,7 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path))
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(st.lists(ledger_rows, max_size=4), max_size=4))
 def test_it_answers_as_the_one_in_memory(appends: list[list[LedgerRow]]) -> None:
     with tempfile.TemporaryDirectory() as root:

@@ -91,10 +91,10 @@ def test_constant_columns_drift_when_the_constant_changes_either_way() -> None:
 
 
 def test_a_value_that_most_rows_share_has_a_bin_of_its_own() -> None:
-    """Nine of ten rows are zero: with bins of equal share alone, a change of the rest would be hidden."""
+    """Nine of ten rows are zero: with bins of equal share alone, the few below it would share theirs."""
     rng = np.random.default_rng(9)
-    reference = np.where(rng.random(5_000) < 0.9, 0.0, rng.random(5_000) + 1)
-    current = np.where(rng.random(5_000) < 0.4, 0.0, rng.random(5_000) + 1)
+    reference = np.where(rng.random(5_000) < 0.9, 0.0, rng.normal(size=5_000))
+    current = np.where(rng.random(5_000) < 0.4, 0.0, -np.abs(rng.normal(size=5_000)))
     found = compared(reference, current)
     assert found.drifted
     assert found.psi is not None
@@ -124,6 +124,12 @@ def test_identifiers_are_always_new_and_that_is_no_drift() -> None:
     found = compared([f"u{i}" for i in range(1_000)], [f"u{i}" for i in range(1_000, 2_000)])
     assert found.new_share == 1.0
     assert not found.drifted
+
+
+def test_what_a_tiny_reference_never_saw_is_not_new() -> None:
+    """Five rows saw one category; that the other 1,000 hold more was to be expected."""
+    found = compared(["a"] * 5, ["a"] * 200 + ["b"] * 800)
+    assert (found.drifted, found.new_categories) == (False, ("b",))
 
 
 def test_a_column_that_is_gone_or_of_another_kind_has_drifted() -> None:

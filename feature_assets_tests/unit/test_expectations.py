@@ -124,6 +124,9 @@ def test_an_empty_partition_passes_what_is_about_rows_and_is_held_to_what_is_abo
     rows = [
         Expectation(NOT_NULL, "x"),
         Expectation("expect_column_values_to_be_unique", "n"),
+        Expectation(
+            "expect_column_value_z_scores_to_be_less_than", "x", arguments={"threshold": 3, "double_sided": True}
+        ),
         Expectation(BETWEEN, "x", mostly=0.9, arguments={"min_value": 0}),
     ]
     tables = {**others, "d1": table([])}

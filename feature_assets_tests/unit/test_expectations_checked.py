@@ -68,15 +68,17 @@ def test_every_written_partition_gets_its_verdict(lake: Lake) -> None:
 
 
 def test_what_a_killed_run_left_behind_is_evaluated_from_the_lake(lake: Lake) -> None:
-    """Two commits without verdicts, one of them over a partition that a later one changes again."""
+    """Two commits without verdicts, over partitions that later ones, the run's own among them, change again."""
     committed(lake, {**day(1, shift=100), **day(2), "2026-01-03": EMPTY})
-    committed(lake, {**day(1, seed=5)})
-    done = committed(lake, day(4))
+    committed(lake, {**day(1, seed=5), **day(4, shift=100)})
+    done = committed(lake, {**day(1, seed=6), **day(4)})
     assert checked(lake, done) == [
         ("2026-01-01", 1, False),
         ("2026-01-02", 1, True),
         ("2026-01-03", 1, True),
         ("2026-01-01", 2, True),
+        ("2026-01-04", 2, False),
+        ("2026-01-01", 3, True),
         ("2026-01-04", 3, True),
     ]
     assert feature_table(lake, CALM).read(excluded=Verdicts(lake).excluded(CALM.name, VERSION)).num_rows == 60

@@ -167,7 +167,7 @@ TYPES: dict[str, tuple[pa.DataType, str, object]] = {
 @pytest.mark.parametrize(("dtype", "expression", "expected"), TYPES.values(), ids=TYPES)
 def test_what_sql_gives_fits_what_is_declared(dtype: pa.DataType, expression: str, expected: object) -> None:
     columns = f"'all' AS airport, $partition_end AS event_at, {expression} AS f"
-    table = result(by_sql(columns, "GROUP BY ALL", features=[Feature("f", dtype)]))
+    table = result(by_sql(columns, "LIMIT 1", features=[Feature("f", dtype)]))
     assert table.schema.field("f").type == dtype
     assert table["f"].to_pylist() == [expected]
 

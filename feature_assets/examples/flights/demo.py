@@ -11,6 +11,7 @@ Invariant: it can be interrupted and started again at any point: what is there i
 goes back. It computes every figure that it prints.
 """
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,7 +43,9 @@ PUBLISHED_AT: Final = time(6, 30, tzinfo=UTC)
 
 def run_demo(root: Path, *, fresh: bool) -> None:
     """Run the demo in `root`. With `fresh`, what an earlier demo left there is deleted first."""
-    settings = load_settings(root=str(root), clock=ClockKind.REPLAY)
+    # In the environment, so that the runs (whose resources read it) and a UI started later see the same place.
+    os.environ.update(FEATURE_ASSETS_ROOT=str(root), FEATURE_ASSETS_CLOCK=ClockKind.REPLAY.value)
+    settings = load_settings()
     if fresh and root.exists():
         _delete(root, settings.replay_clock_path)
     root.mkdir(parents=True, exist_ok=True)

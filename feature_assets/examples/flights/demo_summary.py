@@ -88,7 +88,7 @@ def _aucs(store: FeatureStore, data: TrainingData, tables: Sequence[pa.Table]) -
 
     def trained(table: pa.Table) -> Predictor:
         found = train(FLIGHT_DELAY, _with_table(data, table), clock=store.clock)
-        return load(found.manifest, found.text)
+        return load(found.manifest, found.text.encode())
 
     def score(model: Predictor, table: pa.Table) -> float:
         rows = between(FLIGHT_DELAY, table, to_us(test_start), to_us(data.until))

@@ -38,9 +38,9 @@ def online_asset(project: Project, view: FeatureView) -> dg.AssetsDefinition:
         store = platform.open(project)
         with reported(f"push of {view.name} to {store.online.target}"):
             plan = store.plan_push(view)
-            result = store.push(view, plan, run_id=context.run_id) if plan is not None else None
+            result = store.push(view, plan, run_id=context.run.run_id) if plan is not None else None
             found = store.read_back(view)
-            store.record_consistency(view, found, run_id=context.run_id)
+            store.record_consistency(view, found, run_id=context.run.run_id)
         yield dg.MaterializeResult(metadata=_metadata(store.online.target, result))
         yield read_back_result(key, found)
 

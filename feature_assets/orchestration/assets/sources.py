@@ -39,7 +39,7 @@ def source_asset(project: Project, source: BatchSource) -> dg.AssetsDefinition:
         store = platform.open(project)
         days = days_of(context)
         with reported(f"source {source.name}"):
-            done = materialize_source(source, days, lake=store.lake, clock=store.clock, run_id=context.run_id)
+            done = materialize_source(source, days, lake=store.lake, clock=store.clock, run_id=context.run.run_id)
         return dg.MaterializeResult(
             metadata={
                 **commit_metadata(done.commit),

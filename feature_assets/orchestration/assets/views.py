@@ -53,7 +53,7 @@ def view_asset(project: Project, view: FeatureView) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         store = platform.open(project)
         with reported(f"view {view.name}"):
-            done = materialize_view(view, days_of(context), lake=store.lake, clock=store.clock, run_id=context.run_id)
+            done = materialize_view(view, days_of(context), lake=store.lake, clock=store.clock, run_id=context.run.run_id)
             verdicts = check_commit(view, done, lake=store.lake, verdicts=store.verdicts, clock=store.clock)
         for partition, table in done.tables.items():
             context.add_asset_metadata({"dagster/partition_row_count": table.num_rows}, partition_key=partition)

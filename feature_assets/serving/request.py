@@ -1,0 +1,162 @@
+"""The request: entities and request fields, parsed once.
+
+Invariant: rows are kept in order and number; every column that the service needs is there in its declared type,
+converted without loss, or the request was refused with the column's name. A null key is allowed, and stays null.
+It looks nothing up, and not at columns that the service does not need.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import narwhals as nw
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from feature_assets.compute.casts import LossyCastError, lossless
+from feature_assets.compute.keys import encoded_keys
+from feature_assets.definition.on_demand import RequestField
+from feature_assets.definition.service import FeatureService
+from feature_assets.definition.view import FeatureRef
+from feature_assets.errors import InputError, NaiveTimestampError
+
+Entities = pa.Table | pa.RecordBatch | pd.DataFrame | Sequence[Mapping[str, object]]
+"""What may be asked with; also any frame that narwhals knows."""
+
+_MISSING: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What a service needs of a request: the columns, and for messages what each is for."""
+
+    service: str
+    fields: tuple[RequestField, ...]
+    uses: Mapping[str, str]
+
+    @classmethod
+    def of(cls, service: FeatureService) -> "Needed":
+        """What this service needs."""
+        uses: dict[str, str] = {}
+        for ref in service.refs:
+            for key, column in ref.key_map:
+                uses.setdefault(column, f"key {key!r} of {ref.prefix!r}")
+        for view in service.on_demand:
+            for one in view.request:
+                uses.setdefault(one.name, f"request field of {view.name!r}")
+        return cls(service.name, service.key_columns, uses)
+
+    def refused(self, missing: Sequence[str], given: Sequence[object], row: int | None = None) -> InputError:
+        """Every missing column at once."""
+        listed = ", ".join(f"{column!r} ({self.uses[column]})" for column in missing)
+        where = "request" if row is None else f"request: row {row}"
+        return InputError(
+            f"{where}: service {self.service!r} needs columns that are not there: {listed}",
+            hint=f"there are: {', '.join(map(str, given)) or 'none'}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The rows asked for. `columns`: those that the service needs, in their declared types."""
+
+    rows: int
+    columns: Mapping[str, pa.ChunkedArray]
+
+    def keys(self, ref: FeatureRef) -> tuple[list[bytes], npt.NDArray[np.int64] | None]:
+        """The encoded keys of a reference, and the rows that they are of: None stands for all; the others have none."""
+        columns = [self.columns[name] for name in ref.key_columns]
+        names = ref.view.entity.key_names
+        rows = None
+        if any(column.null_count for column in columns):
+            whole = np.logical_and.reduce([np.asarray(column.is_valid()) for column in columns])
+            rows = np.flatnonzero(whole)
+            columns = [column.take(pa.array(rows)) for column in columns]
+        return encoded_keys(pa.table(columns, names=list(names)), names), rows
+
+
+def parse_request(given: object, needed: Needed) -> Request:
+    """The request as Arrow, checked against what the service needs.
+
+    `given`: `Entities`. Raises `InputError` and what is under it.
+    """
+    if isinstance(given, Mapping):
+        raise InputError("request: one mapping was given", hint="give a list of mappings, one for each row: [{...}]")
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        rows, columns = len(given), _of_mappings(given, needed)
+    else:
+        table = _arrow(given, [one.name for one in needed.fields])
+        rows, columns = table.num_rows, _of_table(table, needed)
+    return Request(rows, {one.name: _typed(columns[one.name], one, needed) for one in needed.fields})
+
+
+def _of_mappings(given: Sequence[Any], needed: Needed) -> dict[str, pa.ChunkedArray]:
+    other = next((place for place, row in enumerate(given) if not isinstance(row, Mapping)), None)
+    if other is not None:
+        what = f"request: row {other} is {type(given[other]).__name__}, not a mapping"
+        raise InputError(what, hint="give one mapping per row, e.g. [{'carrier': 'UA'}]")
+    values = {one.name: [row.get(one.name, _MISSING) for row in given] for one in needed.fields}
+    incomplete = [column.index(_MISSING) for column in values.values() if _MISSING in column]
+    if incomplete:
+        row = min(incomplete)
+        raise needed.refused([name for name, column in values.items() if column[row] is _MISSING], [*given[row]], row)
+    return {one.name: _column(values[one.name], one) for one in needed.fields}
+
+
+def _column(values: list[object], field: RequestField) -> pa.ChunkedArray:
+    # The type is found from the values, and compared afterwards: told the type, Arrow would convert with loss.
+    try:
+        array = pa.array(values, field.dtype if pa.types.is_nested(field.dtype) else None)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        kinds = ", ".join(sorted({type(value).__name__ for value in values}))
+        raise InputError(
+            f"request: the values of column {field.name!r} cannot be read together ({kinds}): {error}",
+            hint=f"give every row's {field.name!r} as {field.dtype}, or None",
+        ) from error
+    return pa.chunked_array([array])
+
+
+def _of_table(table: pa.Table, needed: Needed) -> dict[str, pa.ChunkedArray]:
+    names = table.column_names
+    missing = [one.name for one in needed.fields if one.name not in names]
+    if missing:
+        raise needed.refused(missing, names)
+    repeated = [one.name for one in needed.fields if names.count(one.name) > 1]
+    if repeated:
+        raise InputError(f"request: column {repeated[0]!r} is there more than once", hint="rename or drop one of them")
+    return {one.name: table.column(one.name) for one in needed.fields}
+
+
+def _arrow(given: object, names: Sequence[str]) -> pa.Table:
+    try:
+        if isinstance(given, pa.Table):
+            return given
+        if isinstance(given, pa.RecordBatch):
+            return pa.Table.from_batches([given])
+        if isinstance(given, pd.DataFrame):
+            # Other columns may hold what Arrow cannot take.
+            wanted = [name in names for name in given.columns]
+            return pa.Table.from_pandas(given.loc[:, wanted], preserve_index=False)
+        frame: Any = given
+        return nw.from_native(frame, eager_only=True).to_arrow()
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(
+            f"request: a {type(given).__name__} cannot be read as entities: {error}",
+            hint="give a list of mappings, a pyarrow table or a pandas frame",
+        ) from error
+
+
+def _typed(column: pa.ChunkedArray, field: RequestField, needed: Needed) -> pa.ChunkedArray:
+    if pa.types.is_timestamp(column.type) and column.type.tz is None:
+        raise NaiveTimestampError(field.name, "request")
+    try:
+        return lossless(column, field.dtype)
+    except LossyCastError as error:
+        of = "" if error.value is None else f"; the value {error.value!r} would change"
+        use = needed.uses[field.name]
+        raise InputError(
+            f"request: column {field.name!r} ({use}) is {column.type}, and the service takes {field.dtype}{of}",
+            hint=f"convert it first, so that it says what is meant: {field.dtype}",
+        ) from error

@@ -1,0 +1,113 @@
+"""Which version of a view answers on a store: by the ledger, remembered for a short while.
+
+Invariant: a version answers only while the ledger says that it serves there; the code's own if it does, else the newest
+one with the same keys and features, as far as that can be known. A ledger that cannot be read leaves the last known
+answer standing.
+It reads the ledger, and of other versions than the code's the schema of their tables; it reads no items.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from feature_assets.clock import Clock
+from feature_assets.compute.engine import view_schema
+from feature_assets.definition.view import FeatureView
+from feature_assets.errors import OfflineError
+from feature_assets.offline.lake import Lake
+from feature_assets.offline.ledger import Ledger, LedgerRow, valid
+from feature_assets.offline.stored import stored_schema
+from feature_assets.offline.table import feature_table
+from feature_assets.online.item import table_name
+
+REMEMBERED = timedelta(seconds=5)
+"""How long a new version may serve before every reader has noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A version that serves, in one of its lives, and the table that it has in the store for it."""
+
+    version: str
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    at: datetime
+    serving: Serving | None
+
+
+class ServingVersions:
+    """The versions that serve on `target`. Safe to share between threads.
+
+    With a `lake`, the keys and features of other versions than the code's are looked up in it. Without, they are taken
+    to be the same: items still say which features they hold, so that only other keys would go unnoticed.
+    """
+
+    def __init__(
+        self, ledger: Ledger, target: str, clock: Clock, *, lake: Lake | None = None, remembered: timedelta = REMEMBERED
+    ) -> None:
+        self._ledger = ledger
+        self._target = target
+        self._clock = clock
+        self._lake = lake
+        self._remembered = remembered
+        self._known: dict[str, _Known] = {}
+        self._fit: dict[tuple[str, str], bool] = {}
+
+    def of(self, view: FeatureView, current: str, *, fresh: bool = False) -> Serving | None:
+        """The version that answers; None if none does. `current`: the code's. `fresh`: ask the ledger in any case.
+
+        Raises `OfflineError` if the ledger cannot be read and nothing is known from before.
+        """
+        now = self._clock.now()
+        known = self._known.get(view.name)
+        if known is not None and not fresh and timedelta(0) <= now - known.at < self._remembered:
+            return known.serving
+        try:
+            rows = self._ledger.rows(view=view.name, target=self._target)
+        except OfflineError:
+            if known is None:
+                raise
+            serving = known.serving
+        else:
+            serving = self._chosen(view, current, serving_versions(rows))
+        self._known[view.name] = _Known(now, serving)
+        return serving
+
+    def reject(self, view: FeatureView, version: str) -> None:
+        """Remember that a version was seen to hold other features than the code declares."""
+        self._fit[view.name, version] = False
+
+    def _chosen(self, view: FeatureView, current: str, serving: Sequence[Serving]) -> Serving | None:
+        own = next((one for one in serving if one.version == current), None)
+        return own or next((one for one in reversed(serving) if self._fits(view, one.version)), None)
+
+    def _fits(self, view: FeatureView, version: str) -> bool:
+        """Whether another version has the code's keys and features; what cannot be known is taken to fit."""
+        known = self._fit.get((view.name, version))
+        if known is not None:
+            return known
+        try:
+            if self._lake is None or not self._lake.exists("features", view.name, version):
+                return True
+            stored = feature_table(self._lake, view, version).schema
+        except OfflineError:
+            return True
+        # In order: the order of keys and of features is part of what is in an item.
+        wanted = stored_schema(view_schema(view), f"view {view.name!r}")
+        same = [(one.name, one.type) for one in stored] == [(one.name, one.type) for one in wanted]
+        self._fit[view.name, version] = same
+        return same
+
+
+def serving_versions(rows: Sequence[LedgerRow]) -> list[Serving]:
+    """The versions that serve, by all ledger rows of one view and target: the last to start (again) comes last."""
+    serving: dict[str, Serving] = {}
+    for row in valid(rows):
+        if row.kind in {"serving", "retired"}:
+            serving.pop(row.version, None)
+        if row.kind == "serving":
+            serving[row.version] = Serving(row.version, table_name(row.view, row.version, row.life))
+    return list(serving.values())

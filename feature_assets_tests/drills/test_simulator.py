@@ -1,0 +1,267 @@
+"""The write protocol through everything that can go wrong, and proof that the simulator would see a guard missing.
+
+The short form is the one that CI runs; the long form takes ten times as many requests.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from feature_assets.offline.ledger import LedgerRow, life
+from feature_assets.online.item import BatchSection, Item, Recent, Row
+from feature_assets.online.memory import MemoryStore
+from feature_assets.online.protocol import Closing, Record, WriteProtocol
+from feature_assets.online.store import Outcome, Put, ReadResult, Stored
+from feature_assets.testing.checks import Kind
+from feature_assets.testing.faulty import FaultyStore
+from feature_assets.testing.lake import MemoryTable
+from feature_assets.testing.simulator import Simulation, caught, main, simulate, sqlite_stores, summary
+from feature_assets.testing.world import HOUR, Design, WatchedLedger
+
+pytestmark = pytest.mark.drill
+
+REQUESTS = 100_000
+
+
+@pytest.mark.slow
+def test_every_answer_is_the_kernel_over_its_cut(long_drills: bool) -> None:
+    wanted = REQUESTS * 10 if long_drills else REQUESTS
+    totals = simulate(wanted, seed=1)
+    assert totals.violations == [], summary(totals)
+    assert totals.answers >= wanted
+    # So much of it was outside the write intervals, where the wall clock decides as well.
+    assert totals.inside < 0.8 * totals.answers
+    assert totals.unanswered
+    assert totals.loading
+
+
+@pytest.mark.slow
+def test_also_over_sqlite(long_drills: bool, tmp_path: Path) -> None:
+    totals = simulate(20_000 if long_drills else 2_000, seed=1, design=Design(store=sqlite_stores(tmp_path)))
+    assert totals.violations == [], summary(totals)
+
+
+def test_a_run_is_a_function_of_its_seed() -> None:
+    runs = [Simulation(seed, turns=300).run() for seed in (5, 5, 6)]
+    answers = [run.answers for run in runs]
+    assert answers[0] == answers[1]
+    assert answers[0] != answers[2]
+
+
+def test_the_command_line_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--requests", "300", "--seed", "3"]) == 0
+    told = capsys.readouterr().out
+    assert "1 seeds, " in told
+    assert "\n0 violations\n" in told
+
+
+# ------------------------------------------------------------------------------ the guards of the protocol, removed
+class ConflictIsDone(WriteProtocol):
+    """A conflict is taken for somebody else's equal write, instead of being decided anew."""
+
+    def settled(self, outcome: Outcome) -> bool:
+        return outcome in {Outcome.APPLIED, Outcome.CONFLICT}
+
+
+class LostIsDone(WriteProtocol):
+    """An unknown outcome is assumed to be good, instead of being read back."""
+
+    def settled(self, outcome: Outcome) -> bool:
+        return outcome in {Outcome.APPLIED, Outcome.UNKNOWN}
+
+
+class ThrottledIsDone(WriteProtocol):
+    """What was throttled is forgotten."""
+
+    def settled(self, outcome: Outcome) -> bool:
+        return outcome in {Outcome.APPLIED, Outcome.THROTTLED}
+
+
+class NoFence(WriteProtocol):
+    """Records are applied again when they come again."""
+
+    def fresh(self, records: Sequence[Record], fence: int) -> Sequence[Record]:
+        del fence
+        return records
+
+
+class AnyBatch(WriteProtocol):
+    """A batch section is put over a newer one."""
+
+    def supersedes(self, n: int, stored: int | None) -> bool:
+        del n, stored
+        return True
+
+
+class OffsetsFirst(WriteProtocol):
+    """Offsets are committed before the ledger says when their records were visible."""
+
+    def closing(self) -> tuple[Closing, ...]:
+        return (Closing.OFFSETS, Closing.LEDGER)
+
+
+class CommitAll(WriteProtocol):
+    """Offsets are committed past records that could not be written."""
+
+    def acknowledged_upto(self, last: int, unsettled: Sequence[int]) -> int:
+        del unsettled
+        return last + 1
+
+
+class LastCommitOnly(WriteProtocol):
+    """A push touches what the last commit changed, whatever became of the pushes before."""
+
+    def touching(self, commits: Sequence[int], since: int, n: int) -> Sequence[int]:
+        return super().touching(commits, max(since, n - 1), n)
+
+
+class NewKeysOnly(WriteProtocol):
+    """A correction forgets the entities that only the replaced version had."""
+
+    def touching(self, commits: Sequence[int], since: int, n: int) -> Sequence[int]:
+        return [commit for commit in commits if since < commit <= n]
+
+
+class NewestAndReplacedOnly(WriteProtocol):
+    """A push forgets the versions in between, which a killed push may have written."""
+
+    def touching(self, commits: Sequence[int], since: int, n: int) -> Sequence[int]:
+        found = super().touching(commits, since, n)
+        return [found[0], found[-1]] if found else found
+
+
+class NothingRecovered(WriteProtocol):
+    """A replay does not ask when the write was applied."""
+
+    def recovered(self, recent: Sequence[Recent], source_partition: str, first: int, last: int) -> tuple[Recent, ...]:
+        del recent, source_partition, first, last
+        return ()
+
+
+class NoIntent(WriteProtocol):
+    """A push does not record that it starts."""
+
+    def intents(self, rows: Sequence[LedgerRow]) -> Sequence[LedgerRow]:
+        del rows
+        return ()
+
+
+class Unsettled(WriteProtocol):
+    """The last commit is pushed before its verdicts are known."""
+
+    def wanted(self, head: int, settled_head: int) -> int:
+        del settled_head
+        return head
+
+
+class VanishedStays(WriteProtocol):
+    """An entity that has no row any more keeps the one it had."""
+
+    def section(self, n: int, sent_at: int, row: Row | None) -> BatchSection | None:
+        return None if row is None else super().section(n, sent_at, row)
+
+
+class UnchangedIsSkipped(WriteProtocol):
+    """An item whose row is the same is left at the older state, which a sleeper may then write over."""
+
+    def with_batch(self, item: Item, n: int, sent_at: int, row: Row | None) -> Item | None:
+        if item.batch is not None and item.batch.row == row:
+            return None
+        return super().with_batch(item, n, sent_at, row)
+
+
+class ServesTooSoon(WriteProtocol):
+    """A version begins to serve with its first buckets."""
+
+    def may_serve(self, unacknowledged: int) -> bool:
+        del unacknowledged
+        return True
+
+
+# --------------------------------------------------------------- the guards of the store, the history and the ledger
+class Unconditional(MemoryStore):
+    """Writes are not conditional on the item's seq."""
+
+    def accepts(self, stored: Stored | None, put: Put) -> bool:
+        del stored, put
+        return True
+
+
+class UnconditionalInserts(MemoryStore):
+    """A bulk load is let in without conditions."""
+
+    def accepts(self, stored: Stored | None, put: Put) -> bool:
+        return put.expected == 0 or super().accepts(stored, put)
+
+
+class UnprocessedIsAbsent(FaultyStore):
+    """Keys that the store did not get to are reported as keys that are not there."""
+
+    def left_out(self) -> ReadResult:
+        return None
+
+
+class CommittedTwice(MemoryTable):
+    """A commit is not looked for before it is appended."""
+
+    def is_there(self, seq: int) -> bool:
+        del seq
+        return False
+
+
+class LivesForgotten(WatchedLedger):
+    """Whoever acknowledges something is taken to speak of the present life."""
+
+    def append(self, rows: Sequence[LedgerRow]) -> int:
+        known = {row.version: life(self.rows(view=row.view, version=row.version)) for row in rows}
+        return super().append([msgspec.structs.replace(row, life=known[row.version]) for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A design without one guard, how it must be caught, and within how many seeds."""
+
+    design: Design
+    caught_by: set[Kind]
+    seeds: int = 12
+
+
+def weakened(protocol: type[WriteProtocol]) -> Design:
+    return replace(Design(), protocol=lambda: protocol(write_timeout=3 * HOUR))
+
+
+MUTANTS = {
+    "seq": Mutant(Design(store=Unconditional), {"cut"}),
+    "seq: a conflict is done": Mutant(weakened(ConflictIsDone), {"cut"}),
+    "fence": Mutant(weakened(NoFence), {"cut"}),
+    "batch_seq": Mutant(weakened(AnyBatch), {"back"}),
+    "commit_after_ledger": Mutant(weakened(OffsetsFirst), {"lost", "clock"}),
+    "commit_lowest": Mutant(weakened(CommitAll), {"cut"}),
+    "since_acked": Mutant(weakened(LastCommitOnly), {"clock", "stale"}),
+    "old_keys": Mutant(weakened(NewKeysOnly), {"clock", "stale"}),
+    "old_keys: versions in between": Mutant(weakened(NewestAndReplacedOnly), {"clock", "stale"}, seeds=150),
+    "retry_lost": Mutant(weakened(LostIsDone), {"cut", "clock"}),
+    "retry_lost: throttled": Mutant(weakened(ThrottledIsDone), {"cut", "clock"}),
+    "recent": Mutant(weakened(NothingRecovered), {"clock"}),
+    "intent": Mutant(weakened(NoIntent), {"clock"}),
+    "verdict": Mutant(weakened(Unsettled), {"cut"}),
+    "vanished": Mutant(weakened(VanishedStays), {"clock", "stale"}, seeds=30),
+    "unchanged": Mutant(weakened(UnchangedIsSkipped), {"stale"}),
+    "serving": Mutant(weakened(ServesTooSoon), {"lost", "clock"}),
+    "bootstrap": Mutant(Design(store=UnconditionalInserts), {"cut", "back"}),
+    "unprocessed keys": Mutant(Design(faulty=UnprocessedIsAbsent), {"back", "clock"}),
+    "transaction check": Mutant(Design(table=CommittedTwice), {"doubled"}),
+    "life": Mutant(Design(ledger=LivesForgotten), {"clock", "stale", "final", "lost"}, seeds=150),
+}
+"""What the model calls its ten guards, by its names; then what the product adds."""
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_without_a_guard_the_simulator_objects(name: str) -> None:
+    mutant = MUTANTS[name]
+    found = caught(mutant.design, seeds=range(1, mutant.seeds + 1))
+    assert found.violations, f"survived {found.seeds} seeds"
+    assert mutant.caught_by & set(found.kinds()), f"caught, but by {found.kinds()}"

@@ -1,0 +1,479 @@
+"""The DynamoDB store under what AWS does and a local server does not: throttling, partial answers, lost ones."""
+
+import logging
+import random
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from threading import Thread
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+
+from feature_assets.errors import (
+    FeatureAssetsError,
+    InputError,
+    SettingsError,
+    StoreRefusedError,
+    StoreThrottledError,
+    StoreUnreachableError,
+)
+from feature_assets.online.dynamodb import Address, DynamoDBOptions, DynamoDBStore
+from feature_assets.online.dynamodb_client import Page, Timeouts
+from feature_assets.online.store import Outcome, Put, ReadFailure, Stored
+from feature_assets_tests.servers.dynamodb_faults import DELETE, READ, WRITE, Faults, everything, refusal
+from feature_assets_tests.servers.dynamodb_local import DynamoDBLocal
+
+TABLE = "carrier_hourly.0123456789"
+APPLIED, CONFLICT, REFUSED = Outcome.APPLIED, Outcome.CONFLICT, Outcome.REFUSED
+THROTTLED, UNKNOWN = Outcome.THROTTLED, Outcome.UNKNOWN
+BUSY = (400, "ProvisionedThroughputExceededException")
+FAILED = (500, "InternalServerError")
+SECRET = "CanarySecretThatMustNotBeSeen"
+
+
+class Pauses(list[float]):
+    """Notes how long it was asked to sleep, and does not."""
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    return Pauses()
+
+
+@pytest.fixture
+def options(pauses: Pauses) -> DynamoDBOptions:
+    # One call at a time, so that calls can be numbered; the full pause, to be seen; and time for a busy machine.
+    patient = Timeouts(5.0, 60.0)
+    return DynamoDBOptions(
+        concurrency=1, sleep=pauses, jitter=lambda: 1.0, read_budget=60.0, read_timeouts=patient, write_timeouts=patient
+    )
+
+
+def store_at(
+    server: DynamoDBLocal, options: DynamoDBOptions, kind: type[DynamoDBStore] = DynamoDBStore
+) -> DynamoDBStore:
+    return kind(
+        "tests",
+        region=server.region,
+        endpoint_url=server.endpoint_url,
+        access_key_id=server.access_key,
+        secret_access_key=server.secret_key,
+        options=options,
+    )
+
+
+@pytest.fixture
+def server(dynamodb_local: DynamoDBLocal) -> DynamoDBLocal:
+    return dynamodb_local.apart()
+
+
+@pytest.fixture
+def store(server: DynamoDBLocal, options: DynamoDBOptions, pauses: Pauses) -> Iterator[DynamoDBStore]:
+    made = store_at(server, options)
+    made.prepare(TABLE)
+    pauses.clear()
+    yield made
+    made.close()
+
+
+KEYS = [b"\x91\xa4" + f"{number:04}".encode() for number in range(250)]
+
+
+def filled(store: DynamoDBStore) -> list[Stored]:
+    assert store.write(TABLE, [Put(key, 0, key * 2) for key in KEYS]) == [APPLIED] * len(KEYS)
+    return [Stored(1, key * 2) for key in KEYS]
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
+@pytest.mark.server
+@pytest.mark.parametrize("seed", range(4))
+def test_reads_get_through_throttling_and_partial_answers(
+    server: DynamoDBLocal, options: DynamoDBOptions, pauses: Pauses, seed: int
+) -> None:
+    store = store_at(server, replace(options, attempts=40))
+    store.prepare(TABLE)
+    expected = filled(store)
+    pauses.clear()
+    rng = random.Random(seed)
+
+    def held_back(_: int, asked: list[Any]) -> Sequence[int]:
+        chance = rng.random()
+        if chance < 0.05:
+            return range(len(asked))
+        return [at for at in range(len(asked)) if rng.random() < 0.3] if chance < 0.35 else []
+
+    def answers(_: int) -> tuple[int, str] | None:
+        return BUSY if rng.random() < 0.2 else None
+
+    faults = Faults(READ, answers=answers, held_back=held_back).inject(store.reader)
+    assert store.read(TABLE, [*KEYS, b"nobody"], consistent=True) == [*expected, None]
+    # Never at once again, and never the whole of what was asked for.
+    assert len(pauses) == len(faults.calls) - 3
+    assert all(pause > 0 for pause in pauses)
+    assert sum(map(len, faults.calls)) < 3 * 251
+    store.close()
+
+
+@pytest.mark.server
+def test_what_is_never_processed_is_throttled_and_never_absent(store: DynamoDBStore, pauses: Pauses) -> None:
+    expected = filled(store)
+    lost = [key for at, key in enumerate(KEYS) if at % 7 == 0]
+
+    def held_back(_: int, asked: list[Any]) -> Sequence[int]:
+        return [at for at, (_, key) in enumerate(asked) if key["k"]["B"] in lost]
+
+    faults = Faults(READ, held_back=held_back).inject(store.reader)
+    found = store.read(TABLE, [*KEYS, b"nobody"])
+    assert found == [
+        *(ReadFailure.THROTTLED if key in lost else one for key, one in zip(KEYS, expected, strict=True)),
+        None,
+    ]
+    assert len(faults.calls) == 3 * 5
+    assert pauses == [0.025, 0.05, 0.1, 0.2] * 3
+    # Only what is missing is asked for again.
+    assert sum(map(len, faults.calls)) == 251 + 4 * len(lost)
+
+
+class Forgetful(DynamoDBStore):
+    """The guard removed: what DynamoDB did not process is taken for absent."""
+
+    def unprocessed(self, page: Page) -> Sequence[Address]:  # noqa: ARG002 - that is the fault
+        return ()
+
+
+@pytest.mark.server
+def test_without_the_loop_over_unprocessed_keys_a_key_that_is_there_would_be_absent(
+    server: DynamoDBLocal, options: DynamoDBOptions
+) -> None:
+    store = store_at(server, options, Forgetful)
+    store.prepare(TABLE)
+    filled(store)
+    Faults(READ, held_back=lambda call, _: range(10) if call == 0 else ()).inject(store.reader)
+    assert store.read(TABLE, KEYS)[:10] == [None] * 10
+    store.close()
+
+
+@pytest.mark.server
+def test_pauses_are_drawn_between_nothing_and_twice_the_last(store: DynamoDBStore) -> None:
+    options = replace(DynamoDBOptions(), jitter=lambda: 0.5)
+    assert [options.pause(failures) for failures in range(1, 8)] == [0.0125, 0.025, 0.05, 0.1, 0.2, 0.2, 0.2]
+    drawn = {DynamoDBOptions().pause(3) for _ in range(20)}
+    assert len(drawn) > 1
+    assert all(0 <= pause < 0.1 for pause in drawn)
+
+
+@pytest.mark.server
+def test_a_full_page_is_continued_at_once(store: DynamoDBStore, pauses: Pauses) -> None:
+    large = [Put(key, 0, bytes(store.max_item_bytes)) for key in KEYS[:60]]
+    assert store.write(TABLE, large) == [APPLIED] * 60
+    faults = Faults(READ).inject(store.reader)
+    assert store.read(TABLE, KEYS[:60]) == [Stored(1, put.value) for put in large]
+    assert len(faults.calls) == 2
+    assert pauses == []
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("answer", "cause"), [(BUSY, ReadFailure.THROTTLED), (FAILED, ReadFailure.ERROR)])
+def test_reads_are_repeated_after_refusals_and_failures(
+    store: DynamoDBStore, pauses: Pauses, answer: tuple[int, str], cause: ReadFailure
+) -> None:
+    expected = filled(store)
+    Faults(READ, answers=lambda call: answer if call < 4 else None).inject(store.reader)
+    assert store.read(TABLE, KEYS[:9]) == expected[:9]
+    assert len(pauses) == 4
+    Faults(READ, answers=lambda _: answer).inject(store.reader)
+    assert store.read(TABLE, KEYS[:9]) == [cause] * 9
+
+
+@pytest.mark.server
+def test_a_read_that_no_credentials_allow_is_refused_with_the_reason(store: DynamoDBStore) -> None:
+    Faults(READ, answers=lambda _: (400, "AccessDeniedException")).inject(store.reader)
+    with pytest.raises(StoreRefusedError, match="AccessDeniedException: injected"):
+        store.read(TABLE, KEYS)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("consistent", [True, False])
+def test_the_consistency_asked_for_reaches_the_server(store: DynamoDBStore, consistent: bool) -> None:
+    asked: list[bool] = []
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        asked.extend(part["ConsistentRead"] for part in params["RequestItems"].values())
+
+    store.reader.meta.events.register("provide-client-params.dynamodb.BatchGetItem", note)
+    store.read(TABLE, KEYS, consistent=consistent)
+    assert asked == [consistent] * 3
+
+
+@pytest.mark.server
+def test_a_key_that_no_item_can_have_does_not_fail_the_others(
+    store: DynamoDBStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    too_long = b"x" * 2_049
+    with caplog.at_level(logging.ERROR):
+        assert store.write(TABLE, [Put(b"", 0, b"1"), Put(b"k", 0, b"2"), Put(too_long, 0, b"3")]) == [
+            REFUSED,
+            APPLIED,
+            REFUSED,
+        ]
+    assert "refused an item: 1 bytes under a key of 2049" in caplog.text
+    assert store.read(TABLE, [b"", b"k", too_long]) == [None, Stored(1, b"2"), None]
+
+
+# -------------------------------------------------------------------------------------------------------------- writing
+@pytest.mark.server
+def test_of_a_call_only_what_was_throttled_is_sent_again(store: DynamoDBStore, pauses: Pauses) -> None:
+    rng = random.Random(7)
+
+    def held_back(call: int, asked: list[Any]) -> Sequence[int]:
+        return [at for at in range(len(asked)) if call % 3 < 2 and rng.random() < 0.5]
+
+    faults = Faults(WRITE, held_back=held_back).inject(store.writer)
+    # Were an applied one sent again, it would be a conflict.
+    assert filled(store) == store.read(TABLE, KEYS, consistent=True)
+    assert len(faults.calls) > 10
+    assert all(pause > 0 for pause in pauses)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("code", ["ProvisionedThroughputExceeded", "RequestLimitExceeded", "ThrottlingError"])
+def test_statements_that_stay_throttled_say_so_and_were_not_executed(store: DynamoDBStore, code: str) -> None:
+    faults = Faults(WRITE, held_back=everything, code=code).inject(store.writer)
+    assert store.write(TABLE, [Put(key, 0, b"x") for key in KEYS[:30]]) == [THROTTLED] * 30
+    assert len(faults.calls) == 10
+    assert store.read(TABLE, KEYS[:30], consistent=True) == [None] * 30
+
+
+@pytest.mark.server
+def test_calls_that_stay_throttled_say_so(store: DynamoDBStore) -> None:
+    Faults(WRITE, answers=lambda _: (400, "ThrottlingException")).inject(store.writer)
+    assert store.write(TABLE, [Put(key, 0, b"x") for key in KEYS[:30]]) == [THROTTLED] * 30
+
+
+@pytest.mark.server
+def test_a_write_whose_response_is_lost_is_unknown_and_not_repeated(store: DynamoDBStore) -> None:
+    faults = Faults(WRITE, lost=lambda call: call == 1).inject(store.writer)
+    puts = [Put(key, 0, key) for key in KEYS[:60]]
+    assert store.write(TABLE, puts) == [APPLIED] * 25 + [UNKNOWN] * 25 + [APPLIED] * 10
+    assert len(faults.calls) == 3
+    # It was executed: what a careful writer does next is harmless, and shows it.
+    assert store.write(TABLE, puts) == [CONFLICT] * 60
+    assert store.read(TABLE, KEYS[:60], consistent=True) == [Stored(1, key) for key in KEYS[:60]]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        ("ConditionalCheckFailed", CONFLICT),
+        ("DuplicateItem", CONFLICT),
+        ("TransactionConflict", THROTTLED),
+        ("InternalServerError", UNKNOWN),
+        ("SomethingNew", UNKNOWN),
+        ("ValidationError", REFUSED),
+        ("AccessDenied", REFUSED),
+        ("ItemCollectionSizeLimitExceeded", REFUSED),
+    ],
+)
+def test_each_verdict_has_its_outcome(
+    store: DynamoDBStore, code: str, outcome: Outcome, caplog: pytest.LogCaptureFixture
+) -> None:
+    Faults(WRITE, held_back=lambda _, asked: [len(asked) - 1], code=code).inject(store.writer)
+    with caplog.at_level(logging.ERROR):
+        assert store.write(TABLE, [Put(KEYS[0], 0, b"x"), Put(KEYS[1], 0, b"y")]) == [APPLIED, outcome]
+    assert (code in caplog.text) == (outcome in {UNKNOWN, REFUSED})
+
+
+@pytest.mark.server
+def test_a_call_that_failed_in_the_server_is_unknown_and_one_that_was_refused_is_not(
+    store: DynamoDBStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = Faults(WRITE, answers=lambda call: [FAILED, (400, "ValidationException")][call]).inject(store.writer)
+    with caplog.at_level(logging.ERROR):
+        assert store.write(TABLE, [Put(key, 0, b"x") for key in KEYS[:40]]) == [UNKNOWN] * 25 + [REFUSED] * 15
+    assert len(faults.calls) == 2
+    assert "refused 15 items: ValidationException: injected" in caplog.text
+
+
+@pytest.mark.server
+def test_a_key_twice_in_one_call_is_the_callers_mistake(store: DynamoDBStore) -> None:
+    with pytest.raises(InputError, match="a key is written twice"):
+        store.write(TABLE, [Put(b"k", 0, b"x"), Put(b"l", 0, b"x"), Put(b"k", 1, b"y")])
+    assert store.read(TABLE, [b"k", b"l"], consistent=True) == [None, None]
+
+
+@pytest.mark.server
+def test_what_is_not_deleted_is_tried_again_and_then_said(store: DynamoDBStore, pauses: Pauses) -> None:
+    expected = filled(store)
+    Faults(DELETE, held_back=lambda call, asked: range(0, len(asked), 2) if call < 3 else ()).inject(store.writer)
+    store.delete(TABLE, KEYS[:20])
+    assert store.read(TABLE, KEYS, consistent=True) == [None] * 20 + list(expected[20:])
+    assert pauses == [0.025, 0.05, 0.1]
+    Faults(DELETE, answers=lambda _: BUSY).inject(store.writer)
+    with pytest.raises(StoreThrottledError, match=r"5 items of tests\.carrier_hourly\.0123456789 are not deleted"):
+        store.delete(TABLE, KEYS[20:25])
+
+
+# ---------------------------------------------------------------------------------------------------------- the network
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address that takes connections and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(64)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address that takes no connections."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def at_address(address: str, options: DynamoDBOptions) -> DynamoDBStore:
+    return store_at(DynamoDBLocal(address, "eu-central-1", "key", SECRET), options)
+
+
+def test_nobody_there(nowhere: str, options: DynamoDBOptions) -> None:
+    store = at_address(nowhere, options)
+    assert store.read(TABLE, KEYS[:3]) == [ReadFailure.ERROR] * 3
+    with pytest.raises(StoreUnreachableError, match="nothing was written"):
+        store.write(TABLE, [Put(key, 0, b"x") for key in KEYS])
+    for call in (store.tables, lambda: store.prepare(TABLE), lambda: store.delete(TABLE, KEYS)):
+        with pytest.raises(StoreUnreachableError):
+            call()
+    store.close()
+
+
+def test_no_answer_is_a_timeout_for_a_read_and_unknown_for_a_write(silent: str, options: DynamoDBOptions) -> None:
+    quick = replace(options, read_timeouts=Timeouts(0.2, 0.05), write_timeouts=Timeouts(0.2, 0.05), attempts=2)
+    store = at_address(silent, quick)
+    assert store.read(TABLE, KEYS[:3]) == [ReadFailure.TIMEOUT] * 3
+    assert store.write(TABLE, [Put(key, 0, b"x") for key in KEYS[:3]]) == [UNKNOWN] * 3
+    store.close()
+
+
+def test_a_deadline_does_not_wait_for_a_call_that_hangs(silent: str) -> None:
+    """Its calls end at their own timeout, long after the answer; there are never more of them than allowed at once."""
+    store = at_address(silent, DynamoDBOptions(read_timeouts=Timeouts(0.2, 2.0), concurrency=2))
+    assert store.read(TABLE, KEYS[:3], deadline=0.05) == [ReadFailure.TIMEOUT] * 3
+    assert store.read(TABLE, KEYS, deadline=0.05) == [ReadFailure.TIMEOUT] * 250
+    store.close()
+
+
+def test_a_connection_that_breaks_is_unknown_for_a_write(options: DynamoDBOptions) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+
+        def hang_up() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1)
+
+        listener = Thread(target=hang_up)
+        listener.start()
+        store = at_address(f"http://127.0.0.1:{listening.getsockname()[1]}", options)
+        assert store.write(TABLE, [Put(KEYS[0], 0, b"x")]) == [UNKNOWN]
+        listener.join(timeout=10)
+        store.close()
+
+
+# ------------------------------------------------------------------------------------------------ settings and secrets
+def test_calls_are_made_once_and_do_not_wait_for_a_minute() -> None:
+    store = DynamoDBStore("tests", region="eu-central-1", access_key_id="key", secret_access_key=SECRET)
+    reading, writing = store.reader.meta.config, store.writer.meta.config
+    assert (reading.connect_timeout, reading.read_timeout) == (0.2, 1.0)
+    assert (writing.connect_timeout, writing.read_timeout) == (1.0, 5.0)
+    assert reading.max_pool_connections == writing.max_pool_connections == 16
+    assert reading.retries["total_max_attempts"] == writing.retries["total_max_attempts"] == 1
+    assert store.target == "dynamodb:eu-central-1/tests"
+    store.close()
+
+
+def test_without_a_region_there_is_no_store() -> None:
+    with pytest.raises(SettingsError, match="no region"):
+        DynamoDBStore("tests")
+
+
+def test_the_environment_is_used_as_boto3_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")
+    store = DynamoDBStore("tests")
+    assert store.target == "dynamodb:eu-west-3/tests"
+    assert store.reader.meta.endpoint_url == "http://127.0.0.1:1"
+    store.close()
+
+
+def test_without_credentials_nothing_is_sent(silent: str, options: DynamoDBOptions) -> None:
+    store = DynamoDBStore("tests", region="eu-central-1", endpoint_url=silent, options=options)
+    with pytest.raises(StoreRefusedError, match="Unable to locate credentials"):
+        store.read(TABLE, KEYS)
+    assert store.write(TABLE, [Put(b"k", 0, b"x")]) == [REFUSED]
+    store.close()
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "with space", "dotted.name", "slash/", 'quote"', "x" * 101])
+def test_a_prefix_that_cannot_start_a_name_is_refused(prefix: str) -> None:
+    with pytest.raises(SettingsError, match="cannot start the name of a table"):
+        DynamoDBStore(prefix, region="eu-central-1")
+
+
+@pytest.mark.parametrize("table", ["", "Upper.0", "a.b.c", 'a"; DROP', "a b", "a" * 64 + ".0", "a.b\n"])
+def test_a_name_that_is_none_reaches_no_statement(table: str) -> None:
+    store = DynamoDBStore("tests", region="eu-central-1")
+    for call in (lambda: store.read(table, KEYS), lambda: store.write(table, []), lambda: store.prepare(table)):
+        with pytest.raises(InputError, match="is no name of an online table"):
+            call()
+    store.close()
+
+
+@pytest.mark.server
+def test_credentials_are_nowhere_to_be_seen(
+    server: DynamoDBLocal, options: DynamoDBOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    secrets = ("CanaryKeyId", SECRET, "CanaryToken")
+    store = DynamoDBStore(
+        "tests",
+        region=server.region,
+        endpoint_url=server.endpoint_url,
+        access_key_id=secrets[0],
+        secret_access_key=secrets[1],
+        session_token=secrets[2],
+        options=options,
+    )
+    seen = [repr(store), repr(vars(store)), store.target]
+
+    def signature_error(**_: object) -> AWSResponse:
+        # As a service words it: with the request as it was signed, and so with the session's token.
+        message = f"The canonical string should have been 'x-amz-security-token:{secrets[2]}'"
+        return refusal(400, "InvalidSignatureException", message)
+
+    store.reader.meta.events.register("before-send.dynamodb", signature_error)
+    store.writer.meta.events.register("before-send.dynamodb", signature_error)
+    with caplog.at_level(logging.INFO):
+        for call in (lambda: store.read(TABLE, KEYS), lambda: store.prepare(TABLE), store.tables):
+            with pytest.raises(FeatureAssetsError) as raised:
+                call()
+            seen += _with_causes(raised.value)
+        store.write(TABLE, [Put(b"k", 0, b"x")])
+    assert "InvalidSignatureException" in caplog.text
+    for text in (*seen, caplog.text):
+        assert not any(secret in text for secret in secrets)
+    store.close()
+
+
+def _with_causes(error: BaseException | None) -> list[str]:
+    """Everything that a traceback would show."""
+    texts = []
+    while error is not None:
+        texts += [str(error), repr(error)]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return texts
