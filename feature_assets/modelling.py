@@ -13,7 +13,8 @@ from feature_assets.errors import RetrainingError
 from feature_assets.offline.verdicts import settled_head
 from feature_assets.quality.baseline import check_drift
 from feature_assets.quality.history import DriftRecord, Window
-from feature_assets.retraining.gate import evidence_for
+from feature_assets.retraining.decisions import Decision, Decisions, Kind
+from feature_assets.retraining.gate import decide_retrain, evidence_for
 from feature_assets.retraining.manifest import TrainingData
 from feature_assets.retraining.registry import ModelRegistry
 from feature_assets.retraining.retrain import Outcome, retrain
@@ -50,7 +51,7 @@ def leakage(store: FeatureStore, model: Model, built: TrainingSet) -> LeakageRep
     """How far `built` differs from what a join on event time alone would have given for the same rows."""
     spine = built.table.select(built.table.column_names[: len(model.spine(_NEVER, _NEVER).column_names)])
     by_event = store.training_set(spine, service=model.service.name, timestamp=model.timestamp, mode="as_of_event")
-    return leakage_report(built, by_event)
+    return leakage_report(built, by_event, service=model.service, lake=store.lake, ledger=store.ledger)
 
 
 def newest_training_set(store: FeatureStore, model: Model) -> tuple[Manifest, TrainingData]:
@@ -74,8 +75,21 @@ def newest_training_set(store: FeatureStore, model: Model) -> tuple[Manifest, Tr
 def retrain_model(store: FeatureStore, model: Model, *, force: bool = False) -> Outcome:
     """Ask the gate about the newest training set; train, compare and promote if it agrees. Idempotent."""
     _, data = newest_training_set(store, model)
-    evidence = evidence_for(model, data, lake=store.lake, verdicts=store.verdicts, target=store.online.target)
+    evidence = evidence_for(model, data, lake=store.lake, verdicts=store.verdicts, target=store.target)
     return retrain(model, data, evidence=evidence, lake=store.lake, clock=store.clock, force=force)
+
+
+def gate_answer(store: FeatureStore, model: Model) -> Decision:
+    """What the gate would say now about training on the newest training set. Nothing is recorded."""
+    _, data = newest_training_set(store, model)
+    evidence = evidence_for(model, data, lake=store.lake, verdicts=store.verdicts, target=store.target)
+    return decide_retrain(model, evidence, store.clock.now())
+
+
+def newest_decisions(store: FeatureStore, model: Model) -> dict[Kind, Decision]:
+    """What was decided last on `model`: whether to train, and if a challenger was compared, whether to promote it."""
+    rows = [row for row in Decisions(store.lake).rows(model.name) if row.kind is not Kind.CHAMPION]
+    return {row.kind: row.decision for row in rows if row.candidate == rows[-1].candidate}
 
 
 def view_drift(store: FeatureStore, view: FeatureView) -> DriftRecord | None:

@@ -14,22 +14,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 import pandas as pd
 import pyarrow as pa
 
-from feature_assets.clock import Clock, ReplayClock, SystemClock
+from feature_assets.clock import Clock, ReplayClock, SystemClock, to_us
 from feature_assets.definition.model import Label
 from feature_assets.definition.project import Project
 from feature_assets.definition.source import BatchSource
 from feature_assets.definition.version import view_version
 from feature_assets.definition.view import FeatureView
-from feature_assets.errors import SettingsError, did_you_mean
+from feature_assets.errors import FeatureAssetsError, SettingsError, did_you_mean
 from feature_assets.offline.delta_ledger import DeltaLedger
 from feature_assets.offline.lake import Lake, s3_storage_options
-from feature_assets.offline.ledger import is_serving, previous_version
+from feature_assets.offline.ledger import LedgerRow, is_serving, previous_version
 from feature_assets.offline.materialize import materialize_source, materialize_view
 from feature_assets.offline.table import PartitionedTable, event_table, feature_table
 from feature_assets.offline.verdicts import Verdict, Verdicts
@@ -38,7 +38,7 @@ from feature_assets.online.plan import PushPlan, PushState, plan_push, push_stat
 from feature_assets.online.push import PushOptions, PushResult, push
 from feature_assets.online.read_back import ReadBack, read_back
 from feature_assets.online.sizing import ViewSize, sized
-from feature_assets.online.sqlite import SQLiteStore
+from feature_assets.online.sqlite import SQLiteStore, target_of
 from feature_assets.online.store import OnlineStore
 from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
@@ -100,11 +100,16 @@ class FeatureStore:
         """The online store, opened when it is first asked for: computing and checking do not depend on it."""
         return self.access.store()
 
+    @property
+    def target(self) -> str:
+        """What the ledger calls the online store."""
+        return self.access.target()
+
     def close(self) -> None:
         """Close the online store, if it was opened. Nothing is lost without it."""
         self.access.close()
 
-    def __enter__(self) -> "FeatureStore":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -153,7 +158,7 @@ class FeatureStore:
             table=self.view_table(view),
             verdicts=self.verdicts,
             ledger=self.ledger,
-            target=self.online.target,
+            target=self.target,
             covering=self._covering(view),
         )
 
@@ -165,7 +170,7 @@ class FeatureStore:
             table=self.view_table(view),
             verdicts=self.verdicts,
             ledger=self.ledger,
-            target=self.online.target,
+            target=self.target,
             covering=self._covering(view),
         )
 
@@ -174,7 +179,7 @@ class FeatureStore:
         version, table = self.version(view), self.view_table(view)
         versions = table.partition_versions()
         state, due = self.push_state(view), self.plan_push(view)
-        serving = is_serving(self.ledger.rows(view=view.name, version=version, target=self.online.target))
+        serving = is_serving(self.ledger.rows(view=view.name, version=version, target=self.target))
         partitions = set(versions["partition"].to_pylist())
         return ViewPlan(
             view=view.name,
@@ -199,9 +204,26 @@ class FeatureStore:
             options=PushOptions(pack=ValueCodec(view.features).pack_table, run_id=run_id),
         )
 
+    def retire(self, view: FeatureView) -> None:
+        """Say that the online store no longer holds `view`: its next push loads all of it again.
+
+        For a store that lost its items (a file was removed, a table dropped), which the ledger cannot know.
+        Training sets see the gap too: from now until the version serves again, nothing of it was visible.
+        """
+        now = to_us(self.clock.now())
+        row = LedgerRow(
+            kind="retired",
+            view=view.name,
+            version=self.version(view),
+            target=self.target,
+            sent_at=now,
+            acked_at=now,
+        )
+        self.ledger.append([row])
+
     def record_consistency(self, view: FeatureView, found: ReadBack, *, run_id: str = "") -> None:
         """Keep what a read-back found as evidence for the gate."""
-        record = consistency_of(view.name, self.version(view), self.online.target, found.n, found, self.clock)
+        record = consistency_of(view.name, self.version(view), self.target, found.n, found, self.clock)
         ConsistencyHistory(self.lake).append(record, run_id=run_id)
 
     def read_back(self, view: FeatureView) -> ReadBack:
@@ -233,7 +255,7 @@ class FeatureStore:
     def _covering(self, view: FeatureView) -> frozenset[str]:
         """The days that the version serving now has: a new version does not take over before it has them too."""
         version = self.version(view)
-        rows = self.ledger.rows(view=view.name, target=self.online.target)
+        rows = self.ledger.rows(view=view.name, target=self.target)
         before = previous_version(rows, version)
         if before is None:
             return frozenset()
@@ -267,7 +289,7 @@ class FeatureStore:
             lake=self.lake,
             ledger=self.ledger,
             verdicts=self.verdicts,
-            target=self.online.target,
+            target=self.target,
             clock=self.clock,
             ttl=ttl or {},
             label=label,
@@ -291,6 +313,12 @@ class OnlineAccess:
             self.opened = _online(self.settings)
         return self.opened
 
+    def target(self) -> str:
+        """The name of the store in the ledger. For that no file is made and nothing is sent."""
+        if self.opened is None and self.settings.online is OnlineKind.SQLITE:
+            return target_of(self.settings.sqlite_path)
+        return self.store().target
+
     def close(self) -> None:
         """Close what was opened; it is opened again when it is needed again."""
         if self.opened is not None:
@@ -311,6 +339,13 @@ def import_project(address: str) -> Project:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise SettingsError(f"{where}: {error}", hint="install it, or start from the folder that holds it") from error
+    except FeatureAssetsError:
+        raise
+    except Exception as error:
+        raise SettingsError(
+            f"{where}: importing it raised {type(error).__name__}: {error}",
+            hint=f"correct the module: python -c 'import {module_name}' says where",
+        ) from error
     found = getattr(module, attribute, None)
     if not isinstance(found, Project):
         what = "is no Project" if found is not None else "does not exist"

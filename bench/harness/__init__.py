@@ -43,6 +43,11 @@ class Samples:
         return float(np.median(self.seconds))
 
     @property
+    def quiet(self) -> float:
+        """What one round in ten stayed within: what it takes where little else runs. To compare on a shared machine."""
+        return self.percentile(10)
+
+    @property
     def best(self) -> float:
         """The shortest: the least disturbed."""
         return float(self.seconds.min())

@@ -12,8 +12,9 @@
     ui            Dagster's UI over this project
     demo          the built-in project, end to end
 
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused by a check, a verdict or the gate. Every command takes `--json`
-(one JSON document on standard output) and those that change something take `--dry-run`.
+Exit codes: 0 done; 1 failed; 2 wrong usage (an option, a setting, what was handed over); 3 refused by a check, a
+verdict or the gate. Every command takes `--json` (one JSON document on standard output) and those that change something
+take `--dry-run`.
 
 Invariant: a command parses, calls and prints. What runs is the same Dagster job, sensor or core function as
 everywhere else.
@@ -24,7 +25,7 @@ import sys
 import typer
 
 from feature_assets.cli import data, project, runs, ui
-from feature_assets.cli.output import EXIT_FAILED, show_error
+from feature_assets.cli.output import exit_code, show_error
 from feature_assets.errors import FeatureAssetsError
 
 app = typer.Typer(
@@ -44,4 +45,4 @@ def main() -> None:
         app()
     except FeatureAssetsError as error:
         show_error(error, as_json="--json" in sys.argv)
-        raise SystemExit(EXIT_FAILED) from error
+        raise SystemExit(exit_code(error)) from error

@@ -3,6 +3,7 @@
 Invariant: both go through the same `FeatureStore` as any program does.
 """
 
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +39,7 @@ def training_set(
     as_json: Json = False,
 ) -> None:
     """Join features to a spine of keys and instants: exactly what serving would have returned."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from feature_assets.training.modes import Mode, parse_mode, what_if
@@ -47,9 +49,13 @@ def training_set(
         if mode == "what_if"
         else parse_mode(mode)
     )
-    store = open_store(load_project())
-    rows = pq.read_table(spine)
-    with progress_bar("views", 1, quiet=as_json) as bar:
+    if not output.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--output {output}: there is no folder {output.absolute().parent}")
+    try:
+        rows = pq.read_table(spine)
+    except pa.ArrowInvalid as error:
+        raise typer.BadParameter(f"--spine {spine} is no Parquet file: {error}") from error
+    with open_store(load_project()) as store, progress_bar("views", 1, quiet=as_json) as bar:
         task = bar.task_ids[0]
         built = store.training_set(
             rows,
@@ -58,7 +64,10 @@ def training_set(
             mode=chosen,
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )
-    pq.write_table(built.table, output)
+    # Whole or absent: an interrupted write leaves the file that was there.
+    fresh = output.with_name(f".{output.name}.{os.getpid()}")
+    pq.write_table(built.table, fresh)
+    fresh.replace(output)
     summary = {"id": built.manifest.id, "rows": built.table.num_rows, "columns": len(built.table.column_names)}
     if as_json:
         show_json({**summary, "output": str(output)})
@@ -75,7 +84,8 @@ def get(
     """Look one entity up online: values, statuses, ages, versions."""
     project = load_project()
     chosen = project.service(service)
-    answer = open_store(project).get(request_of(chosen, values), service=service)
+    with open_store(project) as store:
+        answer = store.get(request_of(chosen, values), service=service)
     row = answer.to_pylist()[0]
     if as_json:
         show_json(answer.to_documents()[0])
@@ -98,11 +108,13 @@ def request_of(service: "FeatureService", values: Sequence[str]) -> "pa.Table":
         name, separator, text = word.partition("=")
         if not separator:
             raise typer.BadParameter(f"{word!r} is not key=value")
+        if name in given:
+            raise typer.BadParameter(f"{name!r} is given twice")
         given[name] = text
     columns = {column.name: column.dtype for column in service.key_columns}
     for name in given.keys() - columns.keys():
         raise UnknownNameError("key or request field", name, columns, f"service {service.name!r}")
     try:
         return pa.table({name: pa.array([text]).cast(columns[name]) for name, text in given.items()})
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise typer.BadParameter(f"a value does not fit its column: {error}") from error

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="A UTC day, YYYY-MM-DD.")]
+First = Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="The first UTC day, YYYY-MM-DD.")]
+Last = Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="The last UTC day, included.")]
+LastOrFirst = Annotated[
+    datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="The last UTC day, included; default: the first.")
+]
 Views = Annotated[list[str] | None, typer.Argument(help="Names of views; all of the project if none is given.")]
 
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from feature_assets.errors import FeatureAssetsError
+from feature_assets.errors import FeatureAssetsError, InputError, SettingsError, VerdictError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -21,13 +22,23 @@ EXIT_USAGE = 2
 EXIT_REFUSED = 3
 """A check, a gate or a verdict said no: nothing is broken, and nothing was published."""
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+_PIPE_WIDTH = 160
+"""Columns where there is no terminal to ask: in a log or a file, wide tables are better than broken words."""
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
+
+
+def exit_code(error: FeatureAssetsError) -> int:
+    """What an error ends the command with: wrong usage is what was typed, handed over or set; a verdict refuses."""
+    if isinstance(error, InputError | SettingsError):
+        return EXIT_USAGE
+    return EXIT_REFUSED if isinstance(error, VerdictError) else EXIT_FAILED
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table for people. Numbers are right-aligned."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=box.SIMPLE_HEAD)
     for i, name in enumerate(columns):
         numeric = any(isinstance(row[i], int | float) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
@@ -57,10 +68,10 @@ def show_error(error: FeatureAssetsError, *, as_json: bool) -> None:
         show_json({"error": type(error).__name__, "message": error.message, "hint": error.hint})
         return
     err.print(f"[bold red]error[/] ({type(error).__name__}): ", end="")
-    err.print(error.message, markup=False)
+    err.print(error.message, markup=False, soft_wrap=True)
     if error.hint is not None:
         err.print("[bold]hint[/]: ", end="")
-        err.print(error.hint, markup=False)
+        err.print(error.hint, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -49,13 +49,13 @@ def check(as_json: Json = False) -> None:
 def plan(views: Views = None, as_json: Json = False) -> None:
     """What is committed, pending and published per view; bytes per item, request units and their price."""
     project = load_project()
-    store = open_store(project)
-    plans = [store.plan_view(view) for view in selected_views(project, views)]
+    with open_store(project) as store:
+        plans = [store.plan_view(view) for view in selected_views(project, views)]
     if as_json:
         show_json(plans)
         return
     show_table(
-        f"Published to {store.online.target}",
+        f"Published to {store.target}",
         ("view", "version", "state", "committed", "pending", "published", "next push"),
         [(p.view, p.version, p.state, p.committed, p.pending, p.published, p.reason) for p in plans],
     )

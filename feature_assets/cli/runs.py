@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feature_assets.cli.options import (
-    Day,
     DryRun,
+    First,
     Json,
+    Last,
+    LastOrFirst,
     Views,
     days_between,
     load_project,
@@ -20,14 +22,16 @@ from feature_assets.cli.options import (
     selected_views,
 )
 from feature_assets.cli.output import EXIT_FAILED, EXIT_REFUSED, err, out, progress_bar, show_json, show_table
+from feature_assets.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from feature_assets.definition.project import Project
     from feature_assets.definition.source import BatchSource
     from feature_assets.definition.view import FeatureView
     from feature_assets.orchestration.launch import RunOutcome
+    from feature_assets.retraining.decisions import Decision, Kind
 
 
 def register(app: typer.Typer) -> None:
@@ -39,8 +43,8 @@ def register(app: typer.Typer) -> None:
 def materialize(
     views: Views = None,
     *,
-    first: Annotated[Day, typer.Option("--from")],
-    last: Annotated[Day | None, typer.Option("--to", help="The last day, included; default: the first.")] = None,
+    first: First,
+    last: LastOrFirst = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -54,8 +58,8 @@ def materialize(
 def backfill(
     views: Views = None,
     *,
-    first: Annotated[Day, typer.Option("--from")],
-    last: Annotated[Day, typer.Option("--to")],
+    first: First,
+    last: Last,
     force: Annotated[bool, typer.Option("--force", help="Compute days that exist already, too.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -67,7 +71,8 @@ def backfill(
     selected = selected_views(project, views)
     days = days_between(first, last)
     if not force:
-        days = missing_days(open_store(project), _sources(selected), selected, days)
+        with open_store(project) as store:
+            days = missing_days(store, _sources(selected), selected, days)
     _launch(project, selected, month_chunks(days), dry_run=dry_run, as_json=as_json)
 
 
@@ -88,22 +93,25 @@ def _launch(
     from feature_assets.settings import load_settings
 
     keys = asset_keys(_sources(views), views)
+    assets = ["/".join(key.path) for key in keys]
     plan = [{"from": min(chunk).isoformat(), "to": max(chunk).isoformat(), "days": len(chunk)} for chunk in chunks]
     if dry_run or not plan:
-        _show_plan(plan, ["/".join(key.path) for key in keys], as_json=as_json)
+        _show_plan(plan, assets, as_json=as_json)
         return
-    outcomes = []
+    outcomes: list[RunOutcome] = []
     with open_instance(load_settings()) as instance, progress_bar("runs", len(chunks), quiet=as_json) as progress:
         launcher = Launcher(project, instance)
         for chunk in chunks:
             outcomes.append(launcher.materialize(keys, chunk))
             progress.advance(progress.task_ids[0])
-            if not outcomes[-1].success:
+            # What a check holds back is held back for its days alone; what failed would fail again.
+            if outcomes[-1].failures:
                 break
-    _show_outcomes(outcomes, as_json=as_json)
+    ran = [{**run, **_document(outcome)} for run, outcome in zip(plan, outcomes, strict=False)]
+    _finish(outcomes, {"assets": assets, "runs": ran + plan[len(ran) :]}, as_json=as_json)
 
 
-def _show_plan(plan: list[dict[str, object]], assets: list[str], *, as_json: bool) -> None:
+def _show_plan(plan: "Sequence[Mapping[str, object]]", assets: list[str], *, as_json: bool) -> None:
     if as_json:
         show_json({"assets": assets, "runs": plan})
     elif not plan:
@@ -113,31 +121,44 @@ def _show_plan(plan: list[dict[str, object]], assets: list[str], *, as_json: boo
         out.print("assets: " + ", ".join(assets))
 
 
-def _show_outcomes(outcomes: "Sequence[RunOutcome]", *, as_json: bool) -> None:
-    """Prints how runs ended, and ends the command: 1 if one failed, 3 if a check said no."""
+def _document(outcome: "RunOutcome") -> dict[str, object]:
+    return {
+        "run_id": outcome.run_id,
+        "success": outcome.success,
+        "failures": outcome.failures,
+        "failed_checks": outcome.failed_checks,
+    }
+
+
+def _finish(outcomes: "Sequence[RunOutcome]", document: "Mapping[str, object]", *, as_json: bool) -> None:
+    """Says how runs ended, and ends the command unless all went well: 1 if one failed, 3 if a check said no."""
     if as_json:
-        show_json(
-            [
-                {"run_id": o.run_id, "success": o.success, "failures": o.failures, "failed_checks": o.failed_checks}
-                for o in outcomes
-            ]
-        )
+        show_json(document)
     for outcome in outcomes:
         for failure in outcome.failures:
             err.print(f"[bold red]failed[/] run {outcome.run_id[:8]}: ", end="")
-            err.print(failure, markup=False)
+            err.print(failure, markup=False, soft_wrap=True)
         for failed in outcome.failed_checks:
-            err.print(f"[bold red]refused[/] run {outcome.run_id[:8]}: {failed}")
+            err.print(f"[bold red]refused[/] run {outcome.run_id[:8]}: check {failed}", soft_wrap=True)
     if not as_json:
         done = sum(outcome.success for outcome in outcomes)
         out.print(f"{done} of {len(outcomes)} runs succeeded")
-    if any(outcome.failed_checks for outcome in outcomes):
-        raise typer.Exit(EXIT_REFUSED)
-    if not all(outcome.success for outcome in outcomes):
+    refused = any(outcome.failed_checks for outcome in outcomes)
+    if any(outcome.failures or not (outcome.success or outcome.failed_checks) for outcome in outcomes):
         raise typer.Exit(EXIT_FAILED)
+    if refused:
+        raise typer.Exit(EXIT_REFUSED)
 
 
-def push(views: Views = None, *, dry_run: DryRun = False, as_json: Json = False) -> None:
+def push(
+    views: Views = None,
+    *,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="The online store lost these views: load all of them again.")
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
     """Publish what is committed and passed, and read a sample back. Nothing to do is success."""
     from feature_assets.orchestration.assets.keys import online_key
     from feature_assets.orchestration.instance import open_instance
@@ -146,26 +167,31 @@ def push(views: Views = None, *, dry_run: DryRun = False, as_json: Json = False)
     from feature_assets.settings import load_settings
 
     project = load_project()
-    store = open_store(project)
     selected = [view for view in selected_views(project, views) if view.online]
-    states = [(view, store.push_state(view)) for view in selected]
-    behind = [(view, state) for view, state in states if state.wanted > state.have]
+    with open_store(project) as store:
+        if rebuild and not dry_run:
+            for view in selected:
+                store.retire(view)
+        states = [(view, store.push_state(view)) for view in selected]
+    documents = {view.name: {"view": view.name, "have": s.have, "wanted": s.wanted} for view, s in states}
+    behind = [view for view, state in states if state.wanted > state.have]
     if dry_run or not behind:
         if as_json:
-            show_json([{"view": v.name, "have": s.have, "wanted": s.wanted} for v, s in states])
+            show_json({"pushes": list(documents.values())})
         else:
             show_table("Pushes", ("view", "published", "wanted"), [(v.name, s.have, s.wanted) for v, s in states])
         return
+    outcomes = {}
     with open_instance(load_settings()) as instance, progress_bar("pushes", len(behind), quiet=as_json) as progress:
         launcher = Launcher(project, instance)
-        outcomes = []
-        for view, _ in behind:
-            outcomes.append(launcher.run(PUSH_JOB, [online_key(view)]))
+        for view in behind:
+            outcomes[view.name] = launcher.run(PUSH_JOB, [online_key(view)])
             progress.advance(progress.task_ids[0])
-    _show_outcomes(outcomes, as_json=as_json)
+    ran = {name: {**documents[name], **_document(outcome)} for name, outcome in outcomes.items()}
+    _finish(list(outcomes.values()), {"pushes": list({**documents, **ran}.values())}, as_json=as_json)
 
 
-def drift(views: Views = None, *, as_json: Json = False) -> None:
+def drift(views: Views = None, *, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Compare the newest week of each view with what the champion was trained on."""
     from feature_assets.orchestration.assets.keys import drift_key
     from feature_assets.orchestration.instance import open_instance
@@ -174,22 +200,64 @@ def drift(views: Views = None, *, as_json: Json = False) -> None:
     from feature_assets.settings import load_settings
 
     project = load_project()
-    keys = [drift_key(view) for view in selected_views(project, views)]
+    selected = selected_views(project, views)
+    if not project.models:
+        raise InputError(
+            f"drift: project {project.name!r} has no model", hint="drift is against what a model was trained on"
+        )
+    keys = [drift_key(view) for view in selected]
+    assets = ["/".join(key.path) for key in keys]
+    if dry_run:
+        if as_json:
+            show_json({"assets": assets, "runs": []})
+        else:
+            out.print("one run would start, of " + ", ".join(assets))
+        return
     with open_instance(load_settings()) as instance:
         outcome = Launcher(project, instance).run(DRIFT_JOB, keys)
-    _show_outcomes([outcome], as_json=as_json)
+    _finish([outcome], {"assets": assets, "runs": [_document(outcome)]}, as_json=as_json)
 
 
-def retrain(model: Annotated[str, typer.Argument(help="The name of the model.")], *, as_json: Json = False) -> None:
+def retrain(
+    model: Annotated[str, typer.Argument(help="The name of the model.")],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only ask the gate about the newest training set; record nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Ask the gate; if it agrees, build the training set, train a challenger, and promote it if it is better."""
+    from feature_assets.modelling import gate_answer, newest_decisions
     from feature_assets.orchestration.assets.keys import model_key, training_set_key
     from feature_assets.orchestration.instance import open_instance
     from feature_assets.orchestration.jobs import RETRAIN_JOB
     from feature_assets.orchestration.launch import Launcher
+    from feature_assets.retraining.decisions import Kind
     from feature_assets.settings import load_settings
 
     project = load_project()
     wanted = project.model(model)
+    if dry_run:
+        with open_store(project) as store:
+            answer = gate_answer(store, wanted)
+        if as_json:
+            show_json({"model": model, "runs": [], "decisions": {Kind.RETRAIN: answer}})
+        _show_decisions({Kind.RETRAIN: answer}, quiet=as_json)
+        return
     with open_instance(load_settings()) as instance:
         outcome = Launcher(project, instance).run(RETRAIN_JOB, [training_set_key(wanted), model_key(wanted)])
-    _show_outcomes([outcome], as_json=as_json)
+    with open_store(project) as store:
+        decided = newest_decisions(store, wanted)
+    _finish([outcome], {"model": model, "runs": [_document(outcome)], "decisions": decided}, as_json=as_json)
+    _show_decisions(decided, quiet=as_json)
+
+
+def _show_decisions(decided: "Mapping[Kind, Decision]", *, quiet: bool) -> None:
+    """Prints what the gate said, with its reasons, and ends the command with 3 if it was no."""
+    for kind, decision in decided.items():
+        if not quiet:
+            out.print(f"{kind.value}: [bold]{'yes' if decision.go else 'no'}[/]")
+            for reason in decision.reasons:
+                out.print(f"  {reason}", markup=False, soft_wrap=True)
+    if not all(decision.go for decision in decided.values()):
+        raise typer.Exit(EXIT_REFUSED)

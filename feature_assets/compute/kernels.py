@@ -56,21 +56,16 @@ def latest_visible(  # noqa: PLR0913 - one array for each column of the time mod
     one: `available_at < as_of <= superseded_at`.
     """
     if not len(key) or not len(as_of):
-        return Matches(np.full(len(as_of), NO_ROW, np.int64), np.zeros(len(as_of), np.bool_))
+        return _nothing(len(as_of))
     # Times are whole microseconds: strictly before an instant is at or before the microsecond in front of it.
     at = as_of if boundary == "closed" else as_of - 1
     rows = _relevant(available_at, superseded_at, at)
     if rows is not None and not len(rows):
-        return Matches(np.full(len(as_of), NO_ROW, np.int64), np.zeros(len(as_of), np.bool_))
-    if rows is not None:
-        key, available_at, superseded_at = key[rows], available_at[rows], superseded_at[rows]
-        order = _ordered(key, event_at[rows], sequence[rows], partition[rows])
-    else:
-        order = _ordered(key, event_at, sequence, partition)
-    if order is not None:
-        key, available_at, superseded_at = key[order], available_at[order], superseded_at[order]
-    rank = _best_rank(key, available_at, superseded_at, spine_key, at)
-    row = _through(_through(rank, order), rows)
+        return _nothing(len(as_of))
+    ordered = _ordered(*(_taken(column, rows) for column in (key, event_at, sequence, partition)))
+    start, end = (_taken(_taken(column, rows), ordered.order) for column in (available_at, superseded_at))
+    rank = _best_rank(ordered.key, start, end, spine_key, at)
+    row = _through(_through(rank, ordered.order), rows)
     return Matches(row, _expired(row, event_at, as_of, ttl))
 
 
@@ -78,9 +73,9 @@ def winners(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> Ints:
     """The number of the greatest row of each key in the order (event_at, sequence, partition), by ascending key."""
     if not len(key):
         return np.zeros(0, np.int64)
-    order = _ordered(key, event_at, sequence, partition)
-    last = _last_of_each(key if order is None else key[order])
-    return last if order is None else np.take(order, last)
+    ordered = _ordered(key, event_at, sequence, partition)
+    last = _last_of_each(ordered.key)
+    return last if ordered.order is None else _taken(ordered.order, last)
 
 
 def _last_of_each(key: Ints) -> Ints:
@@ -90,8 +85,21 @@ def _last_of_each(key: Ints) -> Ints:
 
 def _relevant(available_at: Ints, superseded_at: Ints, at: Ints) -> Ints | None:
     """The rows that any of these questions could see; None if it is all of them."""
-    seen = (available_at < superseded_at) & (available_at <= at.max()) & (superseded_at > at.min())
+    seen = available_at <= at.max()
+    seen &= available_at < superseded_at
+    seen &= superseded_at > at.min()
     return None if seen.all() else np.flatnonzero(seen)
+
+
+def _taken(column: Ints, rows: Ints | None) -> Ints:
+    """`column[rows]`; no `rows` means the identity. What is one value throughout stays so, without being copied."""
+    if rows is None:
+        return column
+    return np.broadcast_to(column[:1], rows.shape) if column.strides == (0,) else column[rows]
+
+
+def _nothing(questions: int) -> Matches:
+    return Matches(np.full(questions, NO_ROW, np.int64), np.zeros(questions, np.bool_))
 
 
 def _through(index: Ints, rows: Ints | None) -> Ints:
@@ -112,23 +120,29 @@ def _expired(row: Ints, event_at: Ints, as_of: Ints, ttl: int | None) -> Bools:
 # ------------------------------------------------------------------------------------------------------------ the order
 
 
-def _ordered(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> Ints | None:
-    """The stable permutation into (key, event_at, sequence, partition); None if the rows stand so already."""
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """Rows put into (key, event_at, sequence, partition): which row is where (None: they stood so), and their keys."""
+
+    order: Ints | None
+    key: Ints
+
+
+def _ordered(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> _Ordered:
     order = _by_key_and_time(key, event_at)
-    if order is not None:
-        key, event_at = key[order], event_at[order]
-    tied = (key[1:] == key[:-1]) & (event_at[1:] == event_at[:-1])
+    key, event_at = _taken(key, order), _taken(event_at, order)
+    tied = event_at[1:] == event_at[:-1]
+    tied &= key[1:] == key[:-1]
     if not tied.any():
-        return order
+        return _Ordered(order, key)
     # Only rows that are equal so far need the rest of the order: they are sorted among themselves, in their own places.
     places = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
     rows = places if order is None else order[places]
     inner = np.lexsort((partition[rows], sequence[rows], event_at[places], key[places]))
-    if _ascending(inner):
-        return order
-    order = np.arange(len(key), dtype=np.int64) if order is None else order
-    order[places] = rows[inner]
-    return order
+    if not _ascending(inner):
+        order = np.arange(len(key), dtype=np.int64) if order is None else order
+        order[places] = rows[inner]
+    return _Ordered(order, key)
 
 
 def _by_key_and_time(key: Ints, time: Ints) -> Ints | None:
@@ -139,9 +153,13 @@ def _by_key_and_time(key: Ints, time: Ints) -> Ints | None:
         return _by_key(key)
     first, last = int(time.min()), int(time.max())
     span = last - first + 1
-    if (int(key.max()) + 1) * span < _LIMIT:
-        return np.argsort(key * span + (time - first), kind="stable")
-    return np.lexsort((time, key))
+    if (int(key.max()) + 1) * span >= _LIMIT:
+        return np.lexsort((time, key))
+    packed = key.astype(np.int64)
+    packed *= span
+    packed += time
+    packed -= first
+    return np.argsort(packed, kind="stable")
 
 
 def _by_key(key: Ints) -> Ints:
@@ -191,7 +209,8 @@ def _latest_open(key: Ints, available_at: Ints, ranks: Ints | None, spine_key: I
     """
     by_availability = _by_key_and_time(key, available_at)
     if by_availability is not None:
-        key, available_at = key[by_availability], available_at[by_availability]
+        # The order of keys is the same.
+        available_at = available_at[by_availability]
         ranks = np.maximum.accumulate(by_availability if ranks is None else ranks[by_availability])
     place = _last_at_or_before(key, available_at, spine_key, at)
     return place if ranks is None else _through(place, ranks)

@@ -60,13 +60,12 @@ class DeltaLedger:
         """
         if not rows:
             return self.head()
-        before = self._refreshed()
         try:
             return self._table.append(_table(rows), run_id=rows[0].run_id)
         except StorageFullError:
             raise
         except OfflineError:
-            position = self._position_of(rows, before)
+            position = self._position_of(rows)
             if position is None:
                 raise
             return position
@@ -93,12 +92,12 @@ class DeltaLedger:
             self._position = max(self._position, position)
         return self._position
 
-    def _position_of(self, rows: Sequence[LedgerRow], before: int) -> int | None:
-        """The position later than `before` at which exactly `rows` were appended, if there is one."""
+    def _position_of(self, rows: Sequence[LedgerRow]) -> int | None:
+        """The last position at which exactly `rows` were appended, if any: they say the same whoever did it."""
         appended: dict[int, list[LedgerRow]] = {}
-        for position, row in _rows(self._table.read(after=before)):
+        for position, row in _rows(self._table.read(after=self._position)):
             appended.setdefault(position, []).append(row)
-        return next((position for position, found in appended.items() if found == list(rows)), None)
+        return max((position for position, found in appended.items() if found == list(rows)), default=None)
 
 
 def _table(rows: Sequence[LedgerRow]) -> pa.Table:

@@ -55,8 +55,13 @@ def is_full(error: BaseException) -> bool:
     return _FULL_TEXT.search(str(error)) is not None
 
 
-def mapped(error: Exception, table: str, root: str, options: Mapping[str, str]) -> FeatureAssetsError:
-    """The error of the tree that stands for `error`, met while working on `table` under `root`."""
+def mapped(
+    error: Exception, table: str, root: str, options: Mapping[str, str], *, reading: bool = False
+) -> FeatureAssetsError:
+    """The error of the tree that stands for `error`, met while working on `table` under `root`.
+
+    `reading`: what is there was being read, so that what is not known to be something else is damage.
+    """
     if isinstance(error, FeatureAssetsError):
         return error
     text = cleaned(str(error), options)
@@ -68,10 +73,14 @@ def mapped(error: Exception, table: str, root: str, options: Mapping[str, str]) 
     if isinstance(error, CommitFailedError):
         return CommitConflictError(f"table {table}: another writer committed first: {text}", hint="run the step again")
     if root.startswith("s3://"):
-        return _remote(table, root, options, text)
+        known = _remote(table, root, options, text)
+        if known is not None:
+            return known
     if isinstance(error, PermissionError):
         return OfflineError(f"table {table}: not allowed: {text}", hint=f"check the owner and mode of {root}")
-    return damaged(table, text)
+    if reading:
+        return damaged(table, text)
+    return OfflineError(f"table {table}: {text}", hint="nothing was acknowledged; the same step can be run again")
 
 
 def damaged(table: str, what: str, *, last_good: int | None = None, way_out: str = DAMAGE_HINT) -> TableDamagedError:
@@ -80,7 +89,7 @@ def damaged(table: str, what: str, *, last_good: int | None = None, way_out: str
     return TableDamagedError(f"table {table} is damaged: {what}{good}", hint=way_out)
 
 
-def _remote(table: str, root: str, options: Mapping[str, str], text: str) -> FeatureAssetsError:
+def _remote(table: str, root: str, options: Mapping[str, str], text: str) -> OfflineError | None:
     endpoint = endpoint_of(options)
     if _REFUSED_TEXT.search(text):
         return OfflineError(
@@ -92,7 +101,7 @@ def _remote(table: str, root: str, options: Mapping[str, str], text: str) -> Fea
             f"table {table}: {endpoint} cannot be reached for {root}: {text}",
             hint="check the endpoint and the network; the same step can be run again",
         )
-    return damaged(table, text)
+    return None
 
 
 def endpoint_of(options: Mapping[str, str]) -> str:

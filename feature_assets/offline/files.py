@@ -185,31 +185,26 @@ def listed(handle: DeltaTable, event_at: str = "") -> tuple[FileInfo, ...]:
     """The files of the handle's version, by path; `event_at`: the column of event time, whose bounds are kept too."""
     actions = pa.table(handle.get_add_actions(flatten=True))
     names = set(actions.column_names)
-    bounds: dict[str, tuple[list[object], list[object]]] = {}
+    bounds: dict[str, list[Bounds | None]] = {}
     for column in _bounded(event_at):
         if f"min.{column}" in names:
-            low, high = actions.column(f"min.{column}"), actions.column(f"max.{column}")
-            if pa.types.is_timestamp(low.type):
-                low, high = low.cast(pa.int64()), high.cast(pa.int64())
-            bounds[column] = (low.to_pylist(), high.to_pylist())
+            bounds[column] = _pairs(actions.column(f"min.{column}"), actions.column(f"max.{column}"))
     months = actions.column("partition.month").to_pylist() if "partition.month" in names else [None] * actions.num_rows
     paths, sizes = actions.column("path").to_pylist(), actions.column("size_bytes").to_pylist()
     rows = actions.column("num_records").to_pylist()
-    found = [
-        FileInfo(
-            path,
-            sizes[i],
-            rows[i] or 0,
-            months[i],
-            {
-                name: (low[i], high[i])
-                for name, (low, high) in bounds.items()
-                if low[i] is not None and high[i] is not None
-            },  # type: ignore[misc] # as the log has them
-        )
-        for i, path in enumerate(paths)
-    ]
+    found = []
+    for i, path in enumerate(paths):
+        known = {name: pair for name, pairs in bounds.items() if (pair := pairs[i]) is not None}
+        found.append(FileInfo(path, sizes[i], rows[i] or 0, months[i], known))
     return tuple(sorted(found, key=lambda file: file.path))
+
+
+def _pairs(low: pa.ChunkedArray, high: pa.ChunkedArray) -> list[Bounds | None]:
+    """Least and greatest for each file, None where the log has not both; times in microseconds."""
+    if pa.types.is_timestamp(low.type):
+        low, high = low.cast(pa.int64()), high.cast(pa.int64())
+    pairs = zip(low.to_pylist(), high.to_pylist(), strict=True)
+    return [None if least is None or greatest is None else (least, greatest) for least, greatest in pairs]
 
 
 def scan(
@@ -241,7 +236,7 @@ def scan(
     except (pa.ArrowException, OSError) as error:
         bad = _unreadable(lake, parts, files)
         if bad is None:
-            with lake.faults(*parts):
+            with lake.faults(*parts, reading=True):
                 raise
         raise damaged_file(lake, parts, bad.path, UNREADABLE) from error
 

@@ -2,12 +2,13 @@
 
 delta-rs reads an empty commit as a version with fewer rows, and a commit torn between two lines as well: both without
 an error. So each of our commits carries a checksum over its own actions, and each checkpoint has a digest beside it.
-Invariant: a log whose files are not what was written is never opened as if they were; `found` names the file. The limit:
-a checkpoint that another tool made has no digest, and is only known to be there and not to be empty.
+Invariant: a log whose files are not what was written is never opened as if they were; `found` names the file. The
+limit: a checkpoint that another tool made has no digest, and is only known to be there and not to be empty.
 It repairs nothing (`repair.py` does) and reads no data files; their pages and footers have checksums of their own.
 """
 
 import hashlib
+import os
 import re
 import zlib
 from collections.abc import Iterable, Sequence
@@ -74,10 +75,11 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """The files of a log by version. A checkpoint in several parts counts as one."""
+    """The names of a log's files by version. A checkpoint in several parts counts as one."""
 
-    commits: dict[int, Path]
-    checkpoints: dict[int, tuple[Path, ...]]
+    log: Path
+    commits: dict[int, str]
+    checkpoints: dict[int, tuple[str, ...]]
 
     @property
     def newest(self) -> int:
@@ -85,7 +87,11 @@ class _Listing:
 
     def tail(self, after: int) -> list[tuple[int, Path]]:
         """The commits that a reader starting from checkpoint `after` applies, in order."""
-        return sorted((version, path) for version, path in self.commits.items() if version > after)
+        return [(version, self.log / self.commits[version]) for version in sorted(self.commits) if version > after]
+
+    def checkpoint(self, version: int) -> tuple[Path, ...]:
+        """The files of a checkpoint; none if there is none."""
+        return tuple(self.log / name for name in self.checkpoints.get(version, ()))
 
     def readable_without(self, checkpoint: int) -> bool:
         """Whether the commits reach back to an older checkpoint or to the first one without a gap."""
@@ -101,6 +107,15 @@ def checksum(adds: Iterable[tuple[str, int | None, str | None]], removes: Iterab
         *(f"txn {txn}" for txn in txns),
     ]
     return f"{zlib.crc32(chr(10).join(sorted(lines)).encode()):08x}"
+
+
+def has_log(folder: Path) -> bool:
+    """Whether there is a table, whole or not."""
+    log = folder / LOG
+    # The first commit or, once that was cleaned up, a pointer to a checkpoint; else whatever there is.
+    if (log / f"{0:020d}.json").exists() or (log / LAST_CHECKPOINT).exists():
+        return True
+    return any(log.glob("*.json"))
 
 
 def check(folder: Path, table: str) -> None:
@@ -142,33 +157,42 @@ def sync_log(folder: Path, after: int) -> None:
     """Flush every commit and checkpoint later than version `after` to the device, with their names."""
     log = folder / LOG
     listing = _listed(log)
-    for version, path in listing.commits.items():
+    for _, path in listing.tail(after):
+        durable.sync_file(path)
+    for version in listing.checkpoints:
         if version > after:
-            durable.sync_file(path)
-    for version, paths in listing.checkpoints.items():
-        if version > after:
-            for path in paths:
+            for path in listing.checkpoint(version):
                 durable.sync_file(path)
     durable.sync_file(log)
 
 
 def keep_digest(folder: Path, version: int) -> None:
     """Write the digest of a checkpoint that was just made, durably; `check` compares it from then on."""
-    paths = _listed(folder / LOG).checkpoints.get(version, ())
+    paths = _listed(folder / LOG).checkpoint(version)
     for path in (*paths, folder / LOG / LAST_CHECKPOINT):
         durable.sync_file(path)
     durable.replace_file(_digest_path(folder, version), _digest(paths).encode(), folder)
 
 
+def forget_digests(folder: Path) -> None:
+    """Delete the digests of checkpoints that are not there any more."""
+    if (folder / DIGESTS).is_dir():
+        kept = _listed(folder / LOG).checkpoints
+        for path in (folder / DIGESTS).glob("*.sha256"):
+            if int(path.stem) not in kept:
+                path.unlink()
+
+
 def _listed(log: Path) -> _Listing:
-    commits: dict[int, Path] = {}
-    checkpoints: dict[int, list[Path]] = {}
-    for path in log.iterdir():
-        if match := _COMMIT.match(path.name):
-            commits[int(match[1])] = path
-        elif match := _CHECKPOINT.match(path.name):
-            checkpoints.setdefault(int(match[1]), []).append(path)
-    return _Listing(commits, {version: tuple(sorted(paths)) for version, paths in checkpoints.items()})
+    commits: dict[int, str] = {}
+    checkpoints: dict[int, list[str]] = {}
+    # Names only: a log has thousands, and making a path of each would take longer than all the rest.
+    for name in os.listdir(log):  # noqa: PTH208
+        if match := _COMMIT.match(name):
+            commits[int(match[1])] = name
+        elif match := _CHECKPOINT.match(name):
+            checkpoints.setdefault(int(match[1]), []).append(name)
+    return _Listing(log, commits, {version: tuple(sorted(names)) for version, names in checkpoints.items()})
 
 
 def _actions(data: bytes) -> list[_Action] | None:
@@ -229,7 +253,7 @@ def _bad_checkpoint(folder: Path, listing: _Listing, version: int, *, deep: bool
         return Damage(hint, what, listing.newest if whole else None, (hint,) if whole else ())
     if version < 0:
         return None
-    paths, digest = listing.checkpoints[version], _digest_path(folder, version)
+    paths, digest = listing.checkpoint(version), _digest_path(folder, version)
     whole = digest.read_text() == _digest(paths) if digest.exists() else _decodes(paths, deep=deep)
     if whole:
         return None

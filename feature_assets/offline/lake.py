@@ -18,7 +18,7 @@ from deltalake.fs import DeltaStorageHandler
 from deltalake.schema import Schema
 from pyarrow import fs
 
-from feature_assets.errors import InputError, OfflineError, SettingsError, TableDamagedError
+from feature_assets.errors import InputError, OfflineError, SettingsError, StorageFullError, TableDamagedError
 from feature_assets.offline import durable, faults, integrity
 
 REMOTE = "s3://"
@@ -68,14 +68,15 @@ class Lake:
         return Path(self.uri(*parts))
 
     @contextmanager
-    def faults(self, *parts: str) -> Iterator[None]:
+    def faults(self, *parts: str, reading: bool = False) -> Iterator[None]:
         """Map what is raised inside to the error tree. A lost race (`CommitFailedError`) passes: it is retried."""
         try:
             yield
         except CommitFailedError:
             raise
         except _BELOW as error:
-            raise faults.mapped(error, "/".join(parts), self.root, self.storage_options) from error
+            name = "/".join(parts)
+            raise faults.mapped(error, name, self.root, self.storage_options, reading=reading) from error
         except BaseException as error:
             # What delta-rs raises when it gives up on a file derives from BaseException and cannot be imported.
             if type(error).__name__ != "PanicException":
@@ -86,7 +87,7 @@ class Lake:
     def exists(self, *parts: str) -> bool:
         """Whether a Delta table is there (readable or not)."""
         if not self.is_remote:
-            return any(self.path(*parts).joinpath("_delta_log").glob("*.json"))
+            return integrity.has_log(self.path(*parts))
         with self.faults(*parts):
             return DeltaTable.is_deltatable(self.uri(*parts), storage_options=dict(self.storage_options))
 
@@ -97,7 +98,7 @@ class Lake:
         if not self.is_remote:
             integrity.check(Path(uri), table)
         try:
-            with self.faults(*parts):
+            with self.faults(*parts, reading=True):
                 return DeltaTable(uri, storage_options=dict(self.storage_options))
         except TableDamagedError as error:
             if isinstance(error.__cause__, TableNotFoundError):
@@ -126,8 +127,8 @@ class Lake:
                     # A retry would commit this schema over the winner's, as the table's second version.
                     commit_properties=CommitProperties(max_commit_retries=0),
                 )
-        except (CommitFailedError, TableDamagedError):
-            if not self.exists(*parts):
+        except (CommitFailedError, OfflineError) as error:
+            if isinstance(error, StorageFullError) or not self.exists(*parts):
                 raise
         self.sync_log(*parts, after=-1)
         return self.open(*parts)
@@ -164,6 +165,9 @@ class Lake:
     def read_bytes(self, *parts: str) -> bytes | None:
         """A file's content, or None if there is none."""
         with self.faults(*parts):
+            if not self.is_remote:
+                path = self.path(*parts)
+                return path.read_bytes() if path.is_file() else None
             self.uri(*parts)
             try:
                 with self.filesystem(*parts[:-1]).open_input_file(parts[-1]) as file:

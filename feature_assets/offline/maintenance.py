@@ -15,6 +15,7 @@ from feature_assets.clock import from_us
 from feature_assets.definition.naming import EVENT_AT
 from feature_assets.definition.project import Project
 from feature_assets.errors import InputError
+from feature_assets.offline import integrity
 from feature_assets.offline.append_table import AppendTable
 from feature_assets.offline.folding import FOLDED, folding
 from feature_assets.offline.lake import Lake
@@ -121,8 +122,13 @@ def vacuum(
             enforce_retention_duration=False,
             full=orphans,
         )
+        if not dry_run:
+            # Commits and checkpoints that a later checkpoint makes up for, past the log's own retention of 30 days.
+            lake.open(*parts).cleanup_metadata()
     if not dry_run:
         lake.sync_log(*parts, after=before - 1)
+        if not lake.is_remote:
+            integrity.forget_digests(lake.path(*parts))
     return tuple(sorted(removed))
 
 

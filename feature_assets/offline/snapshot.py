@@ -200,7 +200,7 @@ def snapshot_of(
     lake: Lake, parts: tuple[str, ...], schema: pa.Schema, handle: DeltaTable, *, event_at: str = ""
 ) -> Snapshot:
     """What the handle's version holds. Raises `TableDamagedError` if the files cannot hold all of its commits."""
-    with lake.faults(*parts):
+    with lake.faults(*parts, reading=True):
         head = handle.transaction_version(SEQUENCE) or 0
         found = files.listed(handle, event_at)
     covered = 0

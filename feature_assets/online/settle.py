@@ -17,6 +17,10 @@ from feature_assets.online.protocol import WriteProtocol
 from feature_assets.online.store import OnlineStore, Outcome, Put, ReadFailure, Stored
 
 
+_CONTENDED = 10
+"""How many times more rounds in a row may end in conflicts alone: in each of them some other writer got on."""
+
+
 class Step(msgspec.Struct, frozen=True):
     """A point between two effects: here a process may die or sleep, and a simulator may run another.
 
@@ -51,6 +55,7 @@ class Fault(msgspec.Struct, frozen=True):
 class RetryPolicy:
     """How long to keep at it: `rounds` in a row that settle nothing, with pauses that double from `first` to `longest`.
 
+    A round that ends in conflicts alone counts for little, as every conflict is another writer's progress.
     While less than half of a round trip is refused, pauses stay short. `jitter` draws from [0, 1): a pause is uniform
     between nothing and its full length, so that writers spread out.
     """
@@ -100,7 +105,7 @@ class Settling:
         waiting = iter(keys)
         pending: list[bytes] = []
         known: dict[bytes, Stored | None] = {}
-        idle = failures = 0
+        stalled = refusals = failures = 0
         while True:
             fresh = list(islice(waiting, batch - len(pending)))
             if assume_absent:
@@ -116,14 +121,17 @@ class Settling:
             yield Step(f"{self.steps}.after_batch")
             if not pending:
                 continue
-            idle = idle + 1 if len(pending) == len(tried) else 0
-            if idle >= self.retries.rounds:
+            refused = sum(cause is not Outcome.CONFLICT for cause in causes.values())
+            if len(pending) < len(tried):
+                stalled = refusals = 0
+            stalled, refusals = stalled + 1, refusals + bool(refused)
+            if refusals >= self.retries.rounds or stalled >= _CONTENDED * self.retries.rounds:
                 return tuple(Fault(key, causes.get(key, causes[pending[0]])) for key in (*pending, *waiting))
             self.tally.retried += len(pending)
-            refused = sum(cause is not Outcome.CONFLICT for cause in causes.values())
             failures = failures + 1 if 2 * refused >= len(tried) else min(refused, 1)
             # After a conflict alone somebody else has moved on, and the item is read again at once.
-            yield Step(f"{self.steps}.backoff", self.retries.pause(failures) if refused else 0.0)
+            crowded = max(failures, stalled - self.retries.rounds)
+            yield Step(f"{self.steps}.backoff", self.retries.pause(crowded) if crowded > 0 else 0.0)
 
     def _read(self, pending: Sequence[bytes], known: dict[bytes, Stored | None]) -> dict[bytes, Outcome | ReadFailure]:
         """Read what is not known; returns why that failed, by key."""

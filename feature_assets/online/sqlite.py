@@ -79,6 +79,11 @@ class _Statements:
         )
 
 
+def target_of(path: Path, name: str | None = None) -> str:
+    """What the ledger calls the store in the file `path`; it need not be there."""
+    return f"sqlite:{path.stem if name is None else name}"
+
+
 class SQLiteStore:
     """An `OnlineStore` in the file `path`, which is made if it is absent; its folder too.
 
@@ -89,7 +94,7 @@ class SQLiteStore:
 
     def __init__(self, path: str | Path, *, name: str | None = None, busy_timeout: float = 5.0) -> None:
         self.path = Path(path)
-        self.target = f"sqlite:{self.path.stem if name is None else name}"
+        self.target = target_of(self.path, name)
         self.max_item_bytes = MAX_ITEM_BYTES
         self._busy_timeout = busy_timeout
         self._process = os.getpid()

@@ -24,8 +24,8 @@ class Put(msgspec.Struct, frozen=True):
     expires_at: int | None = None
 
 
-class Stored(msgspec.Struct, frozen=True):
-    """What a store holds under a key."""
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """What a store holds under a key. (It can be in no cycle, so the collector need not look at thousands of them.)"""
 
     seq: int
     value: bytes

@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._check import CheckError
 from sqlalchemy.exc import SQLAlchemyError
-from yaml import YAMLError
+from yaml import YAMLError  # type: ignore[import-untyped] # it comes with Dagster, without stubs
 
 from feature_assets.errors import SettingsError
 from feature_assets.settings import Settings

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from feature_assets.definition.project import Project
 from feature_assets.definition.source import BatchSource
 from feature_assets.definition.view import FeatureView
+from feature_assets.errors import InputError
 from feature_assets.offline.verdicts import settled_head
 from feature_assets.orchestration.assets.keys import source_key, view_key
 from feature_assets.orchestration.build import definitions_of
 from feature_assets.orchestration.jobs import MATERIALIZE_JOB
-from feature_assets.orchestration.partitions import range_tags, source_partitions, view_partitions
+from feature_assets.orchestration.partitions import project_partitions, range_tags, source_days, view_days
 from feature_assets.orchestration.sensors import PUSH_JOB, push_sensor
 from feature_assets.store import FeatureStore
 
@@ -57,18 +59,29 @@ class Launcher:
             raise_on_error=False,
         )
         events = result.all_events
-        failures = [_first_cause(event.step_failure_data) for event in events if event.is_step_failure]
-        if not result.success and not failures:
-            failures = [_first_cause(event.job_failure_data) for event in events if event.is_job_failure]
         checks = [
             f"{'/'.join(check.asset_key.path)}: {check.check_name}"
             for check in result.get_asset_check_evaluations()
             if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
         ]
+        failures = [cause for event in events if event.is_step_failure for cause in _causes(event.step_failure_data)]
+        if not result.success and not failures and not checks:
+            failures = [cause for event in events if event.is_job_failure for cause in _causes(event.job_failure_data)]
         return RunOutcome(result.run_id, result.success, tuple(failures), tuple(checks))
 
     def materialize(self, assets: Sequence[dg.AssetKey], days: Sequence[date]) -> RunOutcome:
-        """Materialize `assets` for a contiguous range of days in one run."""
+        """Materialize `assets` for a contiguous range of days in one run.
+
+        Raises `InputError` for days that the project does not have, or does not have yet.
+        """
+        partitions = project_partitions(self.project)
+        first, last = partitions.get_first_partition_key(), partitions.get_last_partition_key()
+        asked = f"{min(days).isoformat()} to {max(days).isoformat()}"
+        if first is None or last is None or not first <= min(days).isoformat() <= max(days).isoformat() <= last:
+            raise InputError(
+                f"materialize {asked}: project {self.project.name!r} has the days {first} to {last}",
+                hint="the first and last day are those of its sources; a day is there when it is over",
+            )
         return self.run(MATERIALIZE_JOB, assets, range_tags(days))
 
     def requested_pushes(self) -> list[dg.RunRequest]:
@@ -90,16 +103,18 @@ class Launcher:
         return outcomes
 
 
-def _first_cause(data: object) -> str:
+def _causes(data: object) -> list[str]:
+    """What a failed step or run says, as one message; nothing for a check that said no, which is told as such."""
     failure = getattr(data, "user_failure_data", None)
     if failure is not None and failure.description:
-        return str(failure.description)
+        return [str(failure.description)]
     error = getattr(data, "error", None)
     if error is None:
-        return "the step failed without saying why"
-    while error.cause is not None:
+        return ["it failed without saying why"]
+    # Dagster wraps what it caught, some of it more than once.
+    while error.cls_name is not None and error.cls_name.startswith("Dagster") and error.cause is not None:
         error = error.cause
-    return str(error.message).strip()
+    return [] if error.cls_name == DagsterAssetCheckFailedError.__name__ else [str(error.message).strip()]
 
 
 def month_chunks(days: Sequence[date]) -> list[tuple[date, ...]]:
@@ -120,19 +135,18 @@ def missing_days(
     store: FeatureStore, sources: Sequence[BatchSource], views: Sequence[FeatureView], days: Sequence[date]
 ) -> tuple[date, ...]:
     """Those of `days` that some source lacks, or some view lacks or has without a verdict. Decided from the lake."""
-    wanted = {day.isoformat() for day in days}
-    missing: set[str] = set()
+    missing: set[date] = set()
     for source in sources:
         have = set(store.source_table(source).partition_versions()["partition"].to_pylist())
-        missing |= (wanted & set(source_partitions(source).get_partition_keys())) - have
+        missing |= {day for day in source_days(source).within(days) if day.isoformat() not in have}
     for view in views:
         versions = store.view_table(view).partition_versions()
         verdicts = store.verdicts.of(view.name, store.version(view))
         head = settled_head(versions, verdicts)
         pairs = zip(versions["partition"].to_pylist(), versions["commit_seq"].to_pylist(), strict=True)
         have = {partition for partition, seq in pairs if seq <= head}
-        missing |= (wanted & set(view_partitions(view).get_partition_keys())) - have
-    return tuple(date.fromisoformat(day) for day in sorted(missing))
+        missing |= {day for day in view_days(view).within(days) if day.isoformat() not in have}
+    return tuple(sorted(missing))
 
 
 def asset_keys(sources: Sequence[BatchSource], views: Sequence[FeatureView]) -> list[dg.AssetKey]:

@@ -1,32 +1,53 @@
 """Daily partitions of sources and views, and what a run is asked for in days.
 
 Invariant: a partition is one UTC day and its key is the ISO date; nothing finer exists in Dagster (rows keep their
-own times).
+own times). All sources and views of a project have the same partitions, as a Dagster job can only hold assets that do;
+what has fewer days of its own does nothing on the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
+from feature_assets.definition.project import Project
 from feature_assets.definition.source import BatchSource
 from feature_assets.definition.view import FeatureView
 
 
-def source_partitions(source: BatchSource) -> dg.DailyPartitionsDefinition:
-    """The days of a source, from its start to its end (exclusive) or to today."""
-    return _daily(source.start, source.end)
+@dataclass(frozen=True, slots=True)
+class Days:
+    """Days from `start` on, to `end` (exclusive; None: they go on)."""
+
+    start: date
+    end: date | None
+
+    def within(self, days: Iterable[date]) -> tuple[date, ...]:
+        """Those of `days` that are among these, in the same order."""
+        return tuple(day for day in days if day >= self.start and (self.end is None or day < self.end))
 
 
-def view_partitions(view: FeatureView) -> dg.DailyPartitionsDefinition:
+def source_days(source: BatchSource) -> Days:
+    """The days of a source."""
+    return Days(source.start, source.end)
+
+
+def view_days(view: FeatureView) -> Days:
     """The days of a view: those on which all of its sources have data."""
     ends = [source.end for source in view.sources if source.end is not None]
-    return _daily(max(source.start for source in view.sources), min(ends) if ends else None)
+    return Days(max(source.start for source in view.sources), min(ends) if ends else None)
 
 
-def _daily(start: date, end: date | None) -> dg.DailyPartitionsDefinition:
+def project_partitions(project: Project) -> dg.DailyPartitionsDefinition:
+    """The days of a project: from the first of any source to the last of any, or to yesterday."""
+    ends = [source.end for source in project.sources]
+    end = max((end for end in ends if end is not None), default=None) if None not in ends else None
     return dg.DailyPartitionsDefinition(
-        start_date=_midnight(start), end_date=None if end is None else _midnight(end), timezone="UTC", fmt="%Y-%m-%d"
+        start_date=_midnight(min(source.start for source in project.sources)),
+        end_date=None if end is None else _midnight(end),
+        timezone="UTC",
+        fmt="%Y-%m-%d",
     )
 
 

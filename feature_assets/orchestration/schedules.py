@@ -13,7 +13,7 @@ from feature_assets.definition.project import Project
 from feature_assets.definition.view import FeatureView
 from feature_assets.orchestration.assets.keys import source_key, view_key
 from feature_assets.orchestration.jobs import DRIFT_JOB, MATERIALIZE_JOB, RETRAIN_JOB
-from feature_assets.orchestration.partitions import day_range, range_tags, view_partitions
+from feature_assets.orchestration.partitions import day_range, range_tags, view_days
 from feature_assets.orchestration.resources import Platform
 
 DRIFT_CRON = "0 8 * * *"
@@ -55,8 +55,9 @@ def days_due(views: list[FeatureView], today: date) -> tuple[date, ...]:
     """The days to materialize on `today`: yesterday and the views' `revisit` before it, as far as they exist."""
     last = today - timedelta(days=1)
     wanted = day_range(last - timedelta(days=max(view.revisit for view in views)), last)
-    keys = {key for view in views for key in view_partitions(view).get_partition_keys()}
-    return tuple(day for day in wanted if day.isoformat() in keys)
+    due = {day for view in views for day in view_days(view).within(wanted)}
+    # A run is for a range without gaps: where one view has ended and another has not begun, what is newest counts.
+    return tuple(day for day in wanted if all(later in due for later in wanted[wanted.index(day) :]))
 
 
 def model_schedules(project: Project) -> list[dg.ScheduleDefinition]:

@@ -101,4 +101,4 @@ def _due(store: FeatureStore, view: FeatureView) -> tuple[str, str] | None:
 def backoff(attempt: int) -> timedelta:
     """The pause after the `attempt`-th failed push of the same state: 30 s doubled each time, 15 min at most."""
     doublings = min(attempt - 1, int(MAX_BACKOFF / _FIRST_BACKOFF).bit_length())
-    return min(_FIRST_BACKOFF * 2**doublings, MAX_BACKOFF)
+    return min(_FIRST_BACKOFF * (1 << doublings), MAX_BACKOFF)

@@ -66,7 +66,6 @@ def producer(world: World) -> Actor:
             entity = rng.randrange(world.design.entities) if rng.random() < 0.5 else 0
             late = rng.choice([0, 0, 0, 1, 7, 30, 80]) * HOUR
             world.truth.record(world.log_of(entity), entity, world.clock.us - late, rng.randint(1, 9))
-            world.changes += 1
         yield IDLE
 
 
@@ -80,7 +79,6 @@ def corrector(world: World) -> Actor:
         again = len(versions) > 1 and rng.random() < 0.2
         rows = versions[-2][1] if again else _day_rows(world, day)
         versions.append((world.source_seq, rows))
-        world.changes += 1
         yield from pause(rng, 4, 16)
 
 
@@ -122,7 +120,6 @@ def materializer(world: World, version: str) -> Actor:
         if prepared is not None:
             if side.table.append(prepared):
                 side.truth.commit(prepared.seq, {day: content[day][1] for day in prepared.partitions})
-                world.changes += 1
             yield IDLE
             if rng.random() < _DELIVERED_TWICE:
                 side.table.append(prepared)
@@ -152,7 +149,6 @@ def checker(world: World, version: str) -> Actor:
                 passed = rng.random() >= share
                 side.verdicts.record(pair, passed=passed)
                 side.truth.judge(pair, passed=passed)
-            world.changes += 1
         yield from pause(rng, 0, 4)
 
 
@@ -160,13 +156,14 @@ def checker(world: World, version: str) -> Actor:
 def pusher(world: World, version: str) -> Actor:
     """Pushes whatever is due, whenever it is due."""
     side, rng = world.sides[version], world.rng
-    seen = -1
+    seen: tuple[int, ...] = ()
     while True:
         # Whether a push is due depends on nothing else, so that there is no need to look before this has moved.
-        if seen == world.changes + world.ledger.head():
+        state = side.table.head(), len(side.verdicts.passed), world.ledger.pushes
+        if seen == state:
             yield IDLE
             continue
-        seen = world.changes + world.ledger.head()
+        seen = state
         plan = plan_push(
             world.design.view,
             version=version,
@@ -179,7 +176,7 @@ def pusher(world: World, version: str) -> Actor:
         yield IDLE
         if plan is None:
             continue
-        seen = -1
+        seen = ()
         options = PushOptions(
             pack=packed_values,
             batch=rng.randint(1, 4),

@@ -26,8 +26,9 @@ from feature_assets.testing.world import HOUR, SECOND, Design, World
 TURNS = 1000
 """Turns in which things go wrong, per seed; in each, a few actors get a step."""
 _STEPS_PER_TURN = 3
-_SETTLING_STEPS = 6000
-_REQUEST_SHARE = 0.8
+_SETTLING_STEPS = 30_000
+_REQUESTS_PER_TURN = 2
+_REQUEST_SHARE = 0.6
 _KILLED, _PUT_TO_SLEEP, _WOKEN = 0.015, 0.015, 0.015
 
 
@@ -65,8 +66,9 @@ class Simulation:
             self.world.store.deliver()
             for _ in range(_STEPS_PER_TURN):
                 self._give_a_step()
-            if self.world.rng.random() < _REQUEST_SHARE:
-                self.checks.request()
+            for _ in range(_REQUESTS_PER_TURN):
+                if self.world.rng.random() < _REQUEST_SHARE:
+                    self.checks.request()
         self._settle()
         self.checks.check_clock()
         self.checks.audit()

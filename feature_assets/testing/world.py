@@ -89,14 +89,16 @@ class Offsets:
 
 
 class WatchedLedger(MemoryLedger):
-    """A ledger that keeps what readers ask at every request: which versions serve."""
+    """A ledger that keeps what is asked at every turn: which versions serve, and whether pushes have added to it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.serving: set[str] = set()
+        self.pushes = 0
 
     def append(self, rows: Sequence[LedgerRow]) -> int:
         position = super().append(rows)
+        self.pushes += any(row.kind != "range" for row in rows)
         for row in rows:
             if row.kind in {"serving", "retired"}:
                 answers = is_serving(self.rows(view=row.view, version=row.version))
@@ -148,7 +150,6 @@ class World:
     sides: dict[str, VersionedSide] = field(init=False)
     source: dict[str, list[tuple[int, tuple[FeatureRow, ...]]]] = field(default_factory=dict)
     source_seq: int = 0
-    changes: int = 0
     lives: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -184,7 +185,6 @@ class World:
         self.ledger.append([retired(VIEW, version, self.store.target, self.clock)])
         self.lives[version] = self.lives.get(version, 0) + 1
         self.store.prepare(self.table_of(version))
-        self.changes += 1
 
     def table_of(self, version: str) -> str:
         """The name of a version's table in the store, in its present life."""

@@ -16,7 +16,7 @@ from feature_assets.clock import OPEN, duration_us
 from feature_assets.compute.coding import key_codes
 from feature_assets.compute.kernels import NO_ROW, Boundary, Matches, latest_visible
 from feature_assets.definition.view import FeatureRef
-from feature_assets.offline.availability import Provenance
+from feature_assets.offline.availability import Provenance, Timeline
 from feature_assets.offline.versions import Version
 from feature_assets.training.history import ViewState
 from feature_assets.training.memory import Part
@@ -27,6 +27,7 @@ Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
 Bools = npt.NDArray[np.bool_]
 
+_NEVER = np.int64(OPEN)
 NOTHING: int = -1
 """In `Looked.provenance`: nothing was visible."""
 _PROVENANCE = "\0provenance"
@@ -123,23 +124,40 @@ class _Questions:
 
 def _seen(state: ViewState, versions: Sequence[Version], part: Part, wanted: tuple[str, ...], mode: Mode) -> _Seen:
     """The rows of one part with their visibility; only the columns that are needed for it are read."""
-    line = state.timeline
     place = state.places(versions)
-    arrival = isinstance(mode, WhatIf)
     if isinstance(mode, AsServed):
-        known = (line.provenance[place] == Provenance.SIMULATED) & (line.available_at[place] != OPEN)
-        arrival = bool(known.any())
-    extra = (("bucket",) if isinstance(mode, AsServed) else ()) + (("arrived_at",) if arrival else ())
+        extra: tuple[str, ...] = ("bucket", "arrived_at") if _is_simulated(state.timeline, place) else ("bucket",)
+    else:
+        extra = ("arrived_at",) if isinstance(mode, WhatIf) else ()
     columns = tuple(dict.fromkeys((*state.view.entity.key_names, "event_at", "sequence", *extra, *wanted)))
     table, number = state.table.read_numbered(
         versions, columns=columns, buckets=part.buckets, event_range=part.event_range, ordered=False
     )
-    arrived_at = _micros(table.column("arrived_at")) if arrival else None
+    arrived_at = _micros(table.column("arrived_at")) if "arrived_at" in extra else None
     if isinstance(mode, AsServed):
-        resolved = line.resolve(place[number], _integers(table.column("bucket")), arrived_at)
-        return _Seen(table, number, resolved.available_at, resolved.superseded_at, resolved.provenance)
+        return _served(state.timeline, place, table, number, arrived_at)
     available = modelled_availability(mode, _micros(table.column("event_at")), arrived_at)
-    return _Seen(table, number, available, np.broadcast_to(np.int64(OPEN), number.shape), None)
+    return _Seen(table, number, available, np.broadcast_to(_NEVER, number.shape), None)
+
+
+def _served(line: Timeline, place: Ints, table: pa.Table, number: Ints, arrived_at: Ints | None) -> _Seen:
+    """Visibility by the ledger."""
+    bucket = np.asarray(table.column("bucket"))
+    if arrived_at is not None:
+        resolved = line.resolve(place[number], bucket, arrived_at)
+        return _Seen(table, number, resolved.available_at, resolved.superseded_at, resolved.provenance)
+    # Nothing depends on a row's own arrival: versions and buckets say it all, and there are few of both.
+    cell = (place * line.buckets)[number]
+    cell += bucket
+    ended = bool((line.superseded_at[place] != OPEN).any())
+    superseded_at = line.superseded_at.ravel()[cell] if ended else np.broadcast_to(_NEVER, number.shape)
+    return _Seen(table, number, line.available_at.ravel()[cell], superseded_at, line.provenance.ravel()[cell])
+
+
+def _is_simulated(line: Timeline, place: Ints) -> bool:
+    """Whether some row of these versions is available by a rule that looks at the row's own arrival."""
+    known = (line.provenance[place] == Provenance.SIMULATED) & (line.available_at[place] != OPEN)
+    return bool(known.any())
 
 
 def _answer_table(seen: _Seen, wanted: tuple[str, ...]) -> pa.Table:

@@ -2,8 +2,8 @@
 
     python -m feature_assets_tests.drills.offline_writer ROOT NUMBER COMMITS
 
-Each commit writes one value into two partitions of different months, so that half a commit can be seen. It prints one line
-of JSON per acknowledged commit: [partition, commit_seq, value].
+Each commit writes one value into two partitions of different months, so that half a commit can be seen. It prints one
+line of JSON per acknowledged commit: [partition, commit_seq, value].
 """
 
 import sys

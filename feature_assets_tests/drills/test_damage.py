@@ -4,7 +4,7 @@ The invariant at every byte: after any damage a table reads exactly as before, o
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,15 +24,15 @@ CHECKPOINT = 6
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A table with eight commits, one after another to the same day, and a checkpoint between them. Not to be touched."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table with eight commits to the same day and a checkpoint between them. Not to be touched."""
     root = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(commit, "CHECKPOINT_EVERY", CHECKPOINT)
         table = speeds(Lake(str(root)))
         for number in range(COMMITS):
             table.commit({"2013-01-01": feature_rows("2013-01-01", [float(number), 0.5])})
-    yield root
+    return root
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
-"""`kill -9` at each named point of each step of the offline store, then the step again: nothing lost, doubled, half visible."""
+"""`kill -9` at each named point of each step, then the step again: nothing lost, doubled or half visible."""
 
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ POINTS = {
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """For each step, the lake as it was before it; and under "end" as it was after the last."""
     lakes: dict[str, Path] = {}
     root = tmp_path_factory.mktemp("undisturbed") / "lake"
@@ -42,7 +41,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         shutil.copytree(root, lakes[step])
         take(str(root), step)
     lakes["end"] = root
-    yield lakes
+    return lakes
 
 
 def killed_at(point: str, root: Path, step: str) -> None:

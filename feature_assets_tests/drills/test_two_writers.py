@@ -1,4 +1,4 @@
-"""Several writers, a compaction, a vacuum and a reader on one table at once: every acknowledged commit there once, whole."""
+"""Several writers, a compaction, a vacuum and a reader at once: every acknowledged commit is there once, and whole."""
 
 import subprocess
 import sys
@@ -93,8 +93,8 @@ def interleaved(
 ) -> tuple[PartitionedTable, list[Acknowledged]]:
     """Three commits, the second made whole while the third has written its files and not yet committed them.
 
-    `on_the_same_handle` False: the third then commits on a handle of its own, as if it had not to be the one on which the
-    number was read.
+    `on_the_same_handle` False: the third then commits on a handle of its own, as if it had not to be the one on which
+    the number was read.
     """
     table, other = speeds(Lake(str(root))), speeds(Lake(str(root)))
     table.commit({day: feature_rows(day, [0.0] * 3) for day in partitions_of(1)})

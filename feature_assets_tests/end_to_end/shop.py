@@ -45,7 +45,9 @@ def put_orders(day: date, orders: list[tuple[str, float]], *, hour: int = 12, la
 
 def read_orders(start: datetime, end: datetime, now: datetime) -> pa.Table:
     """The orders of some days that have arrived by `now`."""
-    days = sorted(path for path in world().glob("*.json") if start.date().isoformat() <= path.stem < end.date().isoformat())
+    days = sorted(
+        path for path in world().glob("*.json") if start.date().isoformat() <= path.stem < end.date().isoformat()
+    )
     rows = [row for path in days for row in json.loads(path.read_text(encoding="utf-8"))]
     parsed = [
         {

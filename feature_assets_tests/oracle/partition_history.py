@@ -29,9 +29,7 @@ class PartitionHistory:
         """What each partition holds: its last version up to a number that is not excluded."""
         held: dict[str, Values] = {}
         for seq, written in enumerate(self.commits[:upto], start=1):
-            for name, values in written.items():
-                if (name, seq) not in excluded:
-                    held[name] = values
+            held.update({name: values for name, values in written.items() if (name, seq) not in excluded})
         return held
 
     def versions(self, upto: int) -> list[tuple[str, int, int]]:

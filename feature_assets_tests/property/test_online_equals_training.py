@@ -102,6 +102,7 @@ SALES = pa.schema(
         ("event_at", TIME),
         ("arrived_at", TIME),
         ("sequence", pa.int64()),
+        ("number", pa.int64()),
         *((name, dtype) for name, (dtype, _) in VALUES.items()),
     ]
 )
@@ -118,7 +119,14 @@ def no_sales(start: datetime, end: datetime, now: datetime) -> pa.Table:
 
 def as_sold(sales: "nw.DataFrame[Any]") -> "nw.DataFrame[Any]":
     """A row of the view for each sale."""
-    return sales
+    return sales.drop("number")
+
+
+def by_slot(sales: "nw.DataFrame[Any]") -> "nw.DataFrame[Any]":
+    """The sales of which everything is known that a slot has as its key."""
+    key = ("pieces", "shelved_on", "is_open", "code")
+    whole = sales.filter(~nw.any_horizontal(*(nw.col(name).is_null() for name in key), ignore_nulls=False))
+    return whole.select(*key, "event_at", "number", sold=nw.col("note"))
 
 
 def margin(columns: Mapping[str, pa.Array], as_of: pa.Array) -> dict[str, pa.Array]:
@@ -156,31 +164,24 @@ def views_of(source: BatchSource, *, generation: int = 0) -> tuple[FeatureView, 
         Entity("shop", {"shop": pa.string()}),
         source,
         Sql(
-            "SELECT shop, CAST($partition_end AS TIMESTAMPTZ) AS event_at, count(*) AS sales, max(cost) AS dearest, "
-            "list(note ORDER BY note) AS notes FROM sales GROUP BY shop"
+            "SELECT shop, CAST($partition_end AS TIMESTAMPTZ) AS event_at, count(*) % 2 AS rank, count(*) AS sales, "
+            "max(cost) AS dearest, list(note ORDER BY note) AS notes FROM sales WHERE shelf < 0 GROUP BY shop "
+            # At the very instant at which the day before closes, and of other shops.
+            "UNION ALL SELECT DISTINCT shop, CAST($partition_start AS TIMESTAMPTZ), 0, -1, NULL, NULL FROM sales WHERE shelf > 0"
         ),
         [
             Feature("sales", pa.int64(), default=0),
             Feature("dearest", pa.decimal128(12, 3)),
             Feature("notes", pa.list_(pa.string())),
         ],
+        order_by="rank",
         buckets=2,
     )
     slot = Entity(
         "slot", {"pieces": pa.int64(), "shelved_on": pa.date32(), "is_open": pa.bool_(), "code": pa.binary()}
     )
     slots = FeatureView(
-        "slots",
-        slot,
-        source,
-        Sql(
-            "SELECT pieces, shelved_on, is_open, code, max(event_at) AS event_at, count(*) AS seen FROM sales "
-            "WHERE pieces IS NOT NULL AND shelved_on IS NOT NULL AND is_open IS NOT NULL AND code IS NOT NULL "
-            "GROUP BY ALL"
-        ),
-        [Feature("seen", pa.int64())],
-        ttl=3 * DAY,
-        buckets=1,
+        "slots", slot, source, by_slot, [Feature("sold", pa.string())], order_by="number", ttl=3 * DAY, buckets=1
     )
     return stock, daily, slots
 
@@ -219,6 +220,7 @@ class Sales:
 
     random: Random
     by_day: dict[date, dict[Key, Row]] = field(default_factory=dict)
+    sold: int = 0
 
     def change(self, day: date) -> None:
         """Some sales of a day are gone, some are corrected, some are new; now and then there is none left."""
@@ -240,6 +242,7 @@ class Sales:
         return pa.table({one.name: pa.array([row[one.name] for row in rows], one.type) for one in SALES}, schema=SALES)
 
     def _row(self, day: date) -> Row:
+        self.sold += 1
         event_at = midnight(day) + self.random.choice([0, 0, 1, 3]) * GRID + self.random.choice([0, 0, 1]) * TICK
         return {
             "shop": self.random.choice(SHOPS),
@@ -247,6 +250,7 @@ class Sales:
             "event_at": event_at,
             "arrived_at": event_at + self.random.choice([0, 0, 5]) * GRID,
             "sequence": self.random.randint(0, 2),
+            "number": self.sold,
             **{name: self.random.choice([None, *values]) for name, (_, values) in VALUES.items()},
         }
 
@@ -299,7 +303,18 @@ def _type_of(answer: Answer, name: str) -> pa.Schema:
 
 
 class Table(MemoryTable):
-    """Versioned partitions in memory, also as the loader reads them."""
+    """Versioned partitions in memory, also as the loader reads them. No order of rows is promised, and none is kept."""
+
+    def __init__(self, view: FeatureView, random: Random) -> None:
+        super().__init__(view_schema(view).append(pa.field("bucket", pa.int32())))
+        self.random = random
+
+    def read(self, **asked: Any) -> pa.Table:  # noqa: ANN401 - as the table takes them
+        rows = super().read(**asked)
+        return rows.take(pa.array(self._shuffled(len(rows)), pa.int64()))
+
+    def _shuffled(self, rows: int) -> list[int]:
+        return self.random.sample(range(rows), rows)
 
     def read_numbered(
         self,
@@ -315,7 +330,9 @@ class Table(MemoryTable):
         kept = {(one.partition, one.commit_seq): one.rows for one in self.kept}
         parts = [kept[version] for version in sorted(versions)]
         rows = pa.concat_tables([self.schema.empty_table(), *(part.select(self.schema.names) for part in parts)])
-        return rows.select(list(columns)), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        place = np.repeat(np.arange(len(parts)), [len(part) for part in parts]).astype(np.int64)
+        order = np.array(self._shuffled(len(rows)), np.int64)
+        return rows.select(list(columns)).take(pa.array(order)), place[order]
 
 
 class ExpiringStore(MemoryStore):
@@ -358,9 +375,7 @@ class World:
         self.ledger = MemoryLedger()
         self.verdicts = MemoryVerdicts()
         self.sales = Sales(random)
-        self.tables = {
-            view.name: Table(view_schema(view).append(pa.field("bucket", pa.int32()))) for view in PROJECT.views
-        }
+        self.tables = {view.name: Table(view, random) for view in PROJECT.views}
         self.reader = OnlineReader(PROJECT, self.store, self.ledger, self.clock, remembered=timedelta(0))
         self.unsettled: set[str] = set()
         self.unjudged: list[tuple[FeatureView, Version]] = []
@@ -369,7 +384,7 @@ class World:
 
     def step(self) -> None:
         """Something happens."""
-        happening = self.random.choice([self.commit, self.commit, self.push, self.push, self.ask, self.ask, self.rarely])
+        happening = self.random.choice([self.commit, self.commit, self.push, self.push, self.ask, self.ask, self.ask, self.rarely])
         happening()
 
     def commit(self) -> None:
@@ -406,8 +421,12 @@ class World:
             self.seen["passed" if chance > 0.25 else "failed"] += 1
 
     def push(self) -> None:
-        """Push what is due of a view, or be killed while at it."""
-        view = self.random.choice(PROJECT.views)
+        """Push what is due of some views."""
+        for view in self.random.sample(PROJECT.views, self.random.choice([1, 3])):
+            self._push(view, chance=self.random.choice([0.0, 0.0, 0.15]))
+
+    def _push(self, view: FeatureView, *, chance: float) -> None:
+        """Push what is due of a view, or, with some `chance` at each step, be killed while at it."""
         plan = plan_push(
             view,
             version=view_version(view),
@@ -429,7 +448,6 @@ class World:
         )
         # An answer at the very instant at which a push begins is in its interval.
         self.clock.advance(TICK)
-        chance = self.random.choice([0.0, 0.0, 0.15])
         for _ in push_steps(
             plan,
             view,
@@ -471,8 +489,9 @@ class World:
         if self.random.random() < 0.5:
             past = (self.clock.now() - START) % GRID
             self.clock.advance(GRID - past + self.random.choice([0, 0, 1, GRID // TICK - 1]) * TICK)
-        if self.unsettled:
-            return
+        for view in PROJECT.views:
+            if view.name in self.unsettled:
+                self._push(view, chance=0.0)
         asked = questions(self.random, self.random.choice([1, 8]))
         ahead = self.random.choice([None, None, None, timedelta(0), GRID, 5 * GRID])
         as_of = None if ahead is None else self.clock.now() + ahead

@@ -1,4 +1,4 @@
-"""The ledger in Delta answers what the ledger in memory answers, keeps what it acknowledged, and takes many appenders."""
+"""The ledger in Delta answers as the ledger in memory does, keeps what it acknowledged, and takes many appenders."""
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -119,7 +119,7 @@ def test_an_append_that_did_not_happen_raises(lake: Lake, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(append_table.AppendTable, "append", fails)
     with pytest.raises(OfflineError, match="connection refused"):
-        ledger.append([row(1)])
+        ledger.append([row(2)])
     assert ledger.head() == 1
 
 

@@ -1,4 +1,4 @@
-"""The lake: addresses that cannot leave the root, files that are whole, errors that name the way out, no credentials."""
+"""The lake: addresses that cannot leave the root, whole files, errors that name the way out and no credential."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -170,7 +170,7 @@ def test_everything_is_synced_before_a_commit_is_acknowledged_and_data_before_it
     def recorded(descriptor: int) -> None:
         really(descriptor)
         commits = len(list(log.glob("*.json"))) if log.is_dir() else 0
-        synced.append((os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), tmp_path), commits))
+        synced.append((os.path.relpath(Path(f"/proc/self/fd/{descriptor}").readlink(), tmp_path), commits))
 
     monkeypatch.setattr(os, "fsync", recorded)
     speeds(Lake(str(tmp_path))).commit({"2013-01-01": feature_rows("2013-01-01", [1.0])})

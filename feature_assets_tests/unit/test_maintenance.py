@@ -1,10 +1,11 @@
-"""Maintenance: files become few, reads stay the same, availability is folded in, and only what nobody needs is deleted."""
+"""Maintenance: files become few, reads stay the same, availability is folded in, only what nobody needs is deleted."""
 
 from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake.exceptions import CommitFailedError
 
 from feature_assets.clock import OPEN, from_us, to_us
 from feature_assets.definition.project import Project
@@ -118,7 +119,7 @@ def test_a_rewrite_that_loses_every_race_gives_up_and_changes_nothing(
         table.commit({name: feature_rows(name, [1.0])})
 
     def loses(*_given: object, **_named: object) -> int:
-        raise rewrite.CommitFailedError("another writer")
+        raise CommitFailedError("another writer")
 
     monkeypatch.setattr(rewrite, "commit_files", loses)
     monkeypatch.setattr(rewrite, "ATTEMPTS", 2)

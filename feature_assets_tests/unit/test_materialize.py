@@ -1,7 +1,8 @@
-"""Materializing sources and views: one commit or none, what has not changed is not written, what failed changes nothing."""
+"""Materializing: one commit or none; what has not changed is not written, what failed changes nothing."""
 
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import narwhals as nw
 import pyarrow as pa
@@ -33,7 +34,7 @@ def log() -> ReportLog:
     return found
 
 
-def ingest(lake: Lake, log: ReportLog, *numbers: int, now: int = 9, **changes: object) -> SourceCommit:
+def ingest(lake: Lake, log: ReportLog, *numbers: int, now: int = 9, **changes: Any) -> SourceCommit:  # noqa: ANN401 - a definition's own arguments
     days = [day(number) for number in numbers]
     return materialize_source(log.source(**changes), days, lake=lake, clock=clock(now), run_id="run")
 
@@ -235,11 +236,11 @@ def test_the_source_position_covers_the_lookback(lake: Lake, log: ReportLog) -> 
     assert list(compute(lake, weather, 1, 2, 3).source_seq.values()) == [2, 2, 1]
 
 
-def latest(reports: "nw.DataFrame[object]") -> "nw.DataFrame[object]":
+def latest(reports: "nw.DataFrame[Any]") -> "nw.DataFrame[Any]":
     return reports.drop("n").filter(nw.col("event_at") == nw.col("event_at").max())
 
 
-def joined(reports: "nw.DataFrame[object]", _others: "nw.DataFrame[object]") -> "nw.DataFrame[object]":
+def joined(reports: "nw.DataFrame[Any]", _others: "nw.DataFrame[Any]") -> "nw.DataFrame[Any]":
     return reports.drop("n")
 
 
@@ -273,10 +274,10 @@ def test_a_day_that_its_source_does_not_have_is_an_error(lake: Lake, log: Report
 
 
 def test_days_that_a_source_cannot_have_are_not_asked_of_it(lake: Lake, log: ReportLog) -> None:
-    ends = {"end": date(2024, 3, 4)}
-    ingest(lake, log, 1, 2, 3, **ends)
+    end = date(2024, 3, 4)
+    ingest(lake, log, 1, 2, 3, end=end)
     statement = "SELECT airport, $partition_end AS event_at, count(*)::DOUBLE AS temp FROM reports GROUP BY airport"
-    weather = view(Sql(statement), sources=log.source(**ends), lookback=timedelta(days=2))
+    weather = view(Sql(statement), sources=log.source(end=end), lookback=timedelta(days=2))
     assert compute(lake, weather, 1, 2, 3, 4).commit.written == tuple(
         day(number).isoformat() for number in (1, 2, 3, 4)
     )
@@ -285,7 +286,7 @@ def test_days_that_a_source_cannot_have_are_not_asked_of_it(lake: Lake, log: Rep
 def test_a_transform_that_fails_leaves_the_last_good_state(lake: Lake, log: ReportLog) -> None:
     ingest(lake, log, 1, 2, 3)
 
-    def breaks_on_the_second(reports: "nw.DataFrame[object]") -> "nw.DataFrame[object]":
+    def breaks_on_the_second(reports: "nw.DataFrame[Any]") -> "nw.DataFrame[Any]":
         if 20.0 in reports["temp"].to_list():
             raise ZeroDivisionError("twenty")
         return as_reported(reports)

@@ -268,18 +268,23 @@ def damaged(view: FeatureView, world: Published, carrier: str, value: bytes) -> 
 
 
 def test_an_item_that_cannot_be_read_is_an_error_of_its_own() -> None:
-    view, world = carriers(), Published()
-    world.publish(view, [one("UA"), one("AA"), one("DL"), one("B6", delay=4.0)])
+    view, world = carriers(ttl=timedelta(hours=22)), Published()
+    world.publish(view, [one("UA"), one("AA"), one("DL"), one("B6", delay=4.0), one("EV", hours=1)])
     damaged(view, world, "UA", b"\x63newer")
     damaged(view, world, "AA", b"")
     broken = Row(event_at=0, sequence=0, partition="2024-03-01", values=b"\x01broken")
     damaged(view, world, "DL", pack_item(Item(0, BatchSection(1, 0, broken))))
 
-    answer = world.reader(view).get("it", [{"carrier": name} for name in ("UA", "AA", "B6", "DL")])
+    answer = world.reader(view).get("it", [{"carrier": name} for name in ("UA", "AA", "DL", "B6", "EV")])
 
-    assert answer.status["carriers__delay"] == [S.ERROR, S.ERROR, S.PRESENT, S.ERROR]
-    assert answer.table["carriers__delay"].to_pylist() == [None, None, 4.0, None]
+    assert answer.status["carriers__delay"] == [S.ERROR, S.ERROR, S.ERROR, S.PRESENT, S.EXPIRED]
+    assert answer.table["carriers__delay"].to_pylist() == [None, None, None, 4.0, None]
     assert "push the view again" in answer.failures["carriers"]
+
+    roles = world.reader(view.alias("first", carrier="a"), view.alias("second", carrier="b"))
+    answer = roles.get("it", [{"a": "B6", "b": "DL"}])
+    assert answer.status["first__delay"] + answer.status["second__delay"] == [S.PRESENT, S.ERROR]
+    assert set(answer.failures) == {"second"}
 
 
 def test_a_deadline_that_has_passed_is_a_timeout_and_asks_no_store() -> None:

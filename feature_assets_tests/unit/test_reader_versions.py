@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from feature_assets.compute.keys import encoded_key
 from feature_assets.definition.version import view_version
 from feature_assets.definition.view import FeatureView
 from feature_assets.errors import OfflineError
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import LedgerRow, MemoryLedger, retired
 from feature_assets.offline.table import feature_table
+from feature_assets.online.item import BatchSection, Item, Row, pack_item
+from feature_assets.online.store import Put
 from feature_assets.serving.status import Status
 from feature_assets_tests.histories import START, partition_table, view_of
 from feature_assets_tests.published import Published, at
@@ -80,12 +83,31 @@ def test_of_several_old_versions_the_last_to_start_serving_answers() -> None:
     assert reader.get("it", ASKED).to_pylist() == [{"carriers__delay": 2.0}]
     retire(world, second)
     assert reader.get("it", ASKED).to_pylist() == [{"carriers__delay": 1.0}]
-    world.push(second)
-    assert reader.get("it", ASKED).meta["carriers"].version == view_version(second)
-    assert reader.get("it", ASKED).to_pylist() == [{"carriers__delay": 2.0}], "from the table of its second life"
+    world.publish(second, rows(2.5))
+    answer = reader.get("it", ASKED)
+    assert answer.meta["carriers"].version == view_version(second)
+    assert answer.to_pylist() == [{"carriers__delay": 2.5}], "from the table of its second life"
     retire(world, second)
     retire(world, first)
     assert reader.get("it", ASKED).status["carriers__delay"] == [S.LOADING]
+
+
+def test_the_codes_own_version_answers_if_it_serves() -> None:
+    code, later, world = carriers(buckets=1), carriers(buckets=2), Published()
+    world.publish(code, rows(1.0))
+    world.publish(later, rows(2.0))
+    assert world.reader(code).get("it", ASKED).to_pylist() == [{"carriers__delay": 1.0}], "the code was set back"
+
+
+def test_a_damaged_item_of_an_old_version_is_not_taken_for_other_features() -> None:
+    old, world = carriers(buckets=1), Published()
+    world.publish(old, [*rows(1.0), {**rows(2.0)[0], "carrier": "AA"}])
+    broken = Row(event_at=0, sequence=0, partition="2024-03-01", values=b"\x01broken")
+    key = encoded_key(["AA"], [pa.string()])
+    world.store.write(f"carriers.{view_version(old)}", [Put(key, 1, pack_item(Item(0, BatchSection(1, 0, broken))))])
+    answer = world.reader(carriers(buckets=2)).get("it", [*ASKED, {"carrier": "AA"}])
+    assert answer.status["carriers__delay"] == [S.PRESENT, S.ERROR]
+    assert answer.meta["carriers"].version == view_version(old)
 
 
 def test_a_version_with_other_features_does_not_answer() -> None:

@@ -30,9 +30,7 @@ SHORTER = 4
 Days = list[dict[str, str]]
 """By day, the note of each user."""
 DAYS = st.lists(
-    st.dictionaries(
-        st.text("abcdefgh", min_size=1, max_size=2), st.text("xyzäß", max_size=60), min_size=0, max_size=8
-    ),
+    st.dictionaries(st.text("abcdefgh", min_size=1, max_size=2), st.text("xyzäß", max_size=60), min_size=0, max_size=8),
     min_size=1,
     max_size=10,
 )
@@ -67,9 +65,7 @@ def pushed_bytes(days: Days) -> list[int]:
     users = sorted({user for one in days for user in one})
     keys = encoded_keys(pa.table({"user": pa.array(users, pa.string())}), ["user"])
     items = [found for found in store.read(table, keys) if isinstance(found, Stored)]
-    return sorted(
-        len(key) + len(item.value) + BESIDE_THE_ITEM for key, item in zip(keys, items, strict=True)
-    )
+    return sorted(len(key) + len(item.value) + BESIDE_THE_ITEM for key, item in zip(keys, items, strict=True))
 
 
 @settings(max_examples=40)

@@ -266,6 +266,18 @@ def test_readers_see_whole_transactions_only(store: SQLiteStore) -> None:
             assert {len(values) for values in one.result(timeout=120)} == {1}
 
 
+def test_opening_it_twice_in_a_process_leaves_its_locks_to_it(store: SQLiteStore, path: Path) -> None:
+    """POSIX drops a process's locks on a file with any descriptor that it closes; then another one removes the log."""
+    store.write(TABLE, [Put(b"k", 0, b"v")])
+    log = path.with_name("online.sqlite-wal")
+    before = log.stat().st_ino
+    SQLiteStore(path).close()
+    done = in_a_process(COUNT_UP, path, TABLE, 1)
+    assert done.returncode == 0, done.stderr
+    assert log.stat().st_ino == before
+    assert store.read(TABLE, [b"k", b"counter"]) == [Stored(1, b"v"), Stored(1, b"1")]
+
+
 def test_a_fork_must_open_its_own(store: SQLiteStore, path: Path) -> None:
     code = """
         import os, sys

@@ -32,7 +32,7 @@ def show_summary(store: FeatureStore) -> None:
     _, data = newest_training_set(store, FLIGHT_DELAY)
     spine = data.table.select(FLIGHT_DELAY.spine(data.until, data.until).column_names)
     sets = [_built(store, spine, mode) for mode in ("as_served", "as_of_event")]
-    _leakage(leakage_report(sets[0], sets[1]))
+    _leakage(leakage_report(sets[0], sets[1], service=FLIGHT_DELAY.service, lake=store.lake, ledger=store.ledger))
     _aucs(store, data, [one.table for one in sets])
     _drift(store)
     _decisions(store)

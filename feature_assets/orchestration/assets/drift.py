@@ -27,9 +27,8 @@ def drift_asset(project: Project, view: FeatureView) -> dg.AssetsDefinition:
         automation_condition=dg.AutomationCondition.on_cron("0 8 * * *"),
     )
     def _drift(platform: Platform) -> dg.MaterializeResult[None]:
-        store = platform.open(project)
         with reported(f"drift of {view.name}"):
-            record = view_drift(store, view)
+            record = view_drift(platform.open(project), view)
         if record is None:
             return dg.MaterializeResult(
                 metadata={"outcome": dg.MetadataValue.text("no champion was trained on this view yet: no baseline")}

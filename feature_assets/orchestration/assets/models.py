@@ -26,9 +26,8 @@ def model_asset(project: Project, model: Model) -> dg.AssetsDefinition:
         description=f"The model {model.name}: retrained if the gate agrees, promoted if it is surely better.",
     )
     def _model(platform: Platform) -> dg.MaterializeResult[None]:
-        store = platform.open(project)
         with reported(f"model {model.name}"):
-            outcome = retrain_model(store, model)
+            outcome = retrain_model(platform.open(project), model)
         return dg.MaterializeResult(metadata=_metadata(outcome))
 
     return _model

@@ -35,13 +35,13 @@ def online_asset(project: Project, view: FeatureView) -> dg.AssetsDefinition:
     def _online(
         context: dg.AssetExecutionContext, platform: Platform
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        store = platform.open(project)
-        with reported(f"push of {view.name} to {store.online.target}"):
+        with reported(f"push of {view.name}"):
+            store = platform.open(project)
             plan = store.plan_push(view)
             result = store.push(view, plan, run_id=context.run.run_id) if plan is not None else None
             found = store.read_back(view)
             store.record_consistency(view, found, run_id=context.run.run_id)
-        yield dg.MaterializeResult(metadata=_metadata(store.online.target, result))
+        yield dg.MaterializeResult(metadata=_metadata(store.target, result))
         yield read_back_result(key, found)
 
     return _online

@@ -16,7 +16,7 @@ from feature_assets.orchestration.metadata import (
     source_descriptions,
     table_metadata,
 )
-from feature_assets.orchestration.partitions import days_of, source_partitions
+from feature_assets.orchestration.partitions import days_of, project_partitions, source_days
 from feature_assets.orchestration.resources import Platform, reported
 from feature_assets.store import FeatureStore
 
@@ -26,7 +26,7 @@ def source_asset(project: Project, source: BatchSource) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=source_key(source),
-        partitions_def=source_partitions(source),
+        partitions_def=project_partitions(project),
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="sources",
         kinds={"delta", "python"},
@@ -36,14 +36,14 @@ def source_asset(project: Project, source: BatchSource) -> dg.AssetsDefinition:
         pool=LAKE_POOL,
     )
     def _events(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
-        store = platform.open(project)
-        days = days_of(context)
+        days = source_days(source).within(days_of(context))
         with reported(f"source {source.name}"):
+            store = platform.open(project)
             done = materialize_source(source, days, lake=store.lake, clock=store.clock, run_id=context.run.run_id)
         return dg.MaterializeResult(
             metadata={
                 **commit_metadata(done.commit),
-                **_content(store, source, days[-1].isoformat()),
+                **_content(store, source, [day.isoformat() for day in days[-1:]]),
                 "quarantined": dg.MetadataValue.int(done.quarantined),
             }
         )
@@ -51,8 +51,8 @@ def source_asset(project: Project, source: BatchSource) -> dg.AssetsDefinition:
     return _events
 
 
-def _content(store: FeatureStore, source: BatchSource, newest: str) -> dict[str, dg.MetadataValue]:
-    table = store.source_table(source).read(partitions=[newest])
+def _content(store: FeatureStore, source: BatchSource, newest: list[str]) -> dict[str, dg.MetadataValue]:
+    table = store.source_table(source).read(partitions=newest)
     names = [field.name for field in source.schema]
     return {
         **table_metadata(table.select(names), names),

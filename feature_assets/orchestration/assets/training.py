@@ -39,8 +39,8 @@ def training_set_asset(project: Project, model: Model) -> dg.AssetsDefinition:
         ],
     )
     def _training_set(platform: Platform) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        store = platform.open(project)
         with reported(f"training set of {model.name}"):
+            store = platform.open(project)
             built = model_training_set(store, model)
             address = built.to_delta()
             report = leakage(store, model, built)
@@ -66,7 +66,7 @@ def _metadata(
         **table_metadata(built.table, features),
         "manifest_id": dg.MetadataValue.text(built.manifest.id),
         "address": dg.MetadataValue.path(address),
-        "target": dg.MetadataValue.text(store.online.target),
+        "target": dg.MetadataValue.text(store.target),
         "commit_seq": dg.MetadataValue.json(built.manifest.commit_seq),
         "availability": dg.MetadataValue.json({str(c["values"]): c["counts"] for c in counts}),
         "leakage": dg.MetadataValue.md(report.markdown()),

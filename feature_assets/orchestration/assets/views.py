@@ -23,7 +23,7 @@ from feature_assets.orchestration.metadata import (
     table_metadata,
     view_descriptions,
 )
-from feature_assets.orchestration.partitions import days_of, upstream_mapping, view_partitions
+from feature_assets.orchestration.partitions import days_of, project_partitions, upstream_mapping, view_days
 from feature_assets.orchestration.resources import Platform, reported
 from feature_assets.quality.checked import check_commit
 
@@ -35,7 +35,7 @@ def view_asset(project: Project, view: FeatureView) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         deps=[dg.AssetDep(source_key(source), partition_mapping=upstream_mapping(view)) for source in view.sources],
-        partitions_def=view_partitions(view),
+        partitions_def=project_partitions(project),
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=view_version(view),
         group_name="features",
@@ -51,9 +51,10 @@ def view_asset(project: Project, view: FeatureView) -> dg.AssetsDefinition:
     def _features(
         context: dg.AssetExecutionContext, platform: Platform
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        store = platform.open(project)
+        days = view_days(view).within(days_of(context))
         with reported(f"view {view.name}"):
-            done = materialize_view(view, days_of(context), lake=store.lake, clock=store.clock, run_id=context.run.run_id)
+            store = platform.open(project)
+            done = materialize_view(view, days, lake=store.lake, clock=store.clock, run_id=context.run.run_id)
             verdicts = check_commit(view, done, lake=store.lake, verdicts=store.verdicts, clock=store.clock)
         for partition, table in done.tables.items():
             context.add_asset_metadata({"dagster/partition_row_count": table.num_rows}, partition_key=partition)
