@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import boto3
 import numpy as np
@@ -114,11 +115,13 @@ def history(entities: int) -> Iterator[History]:
         days = {name_of(day): _day(day, entities) for day in range(DAYS)}
         committed = feature_table(lake, view).commit(days, source_seq=dict.fromkeys(days, 1))
         assert committed.seq is not None
-        about = {"view": view.name, "version": view_version(view)}
-        Verdicts(lake).record(
-            [Verdict(**about, partition=name, commit_seq=committed.seq, passed=True, checked_at=NOW) for name in days]
-        )
+        seq, version = committed.seq, view_version(view)
+        Verdicts(lake).record([_passed(view.name, version, partition, seq) for partition in days])
         yield History(view, lake, Path(folder) / "ledgers")
+
+
+def _passed(view: str, version: str, partition: str, commit_seq: int) -> Verdict:
+    return Verdict(view=view, version=version, partition=partition, commit_seq=commit_seq, passed=True, checked_at=NOW)
 
 
 def name_of(day: int) -> str:
@@ -149,7 +152,7 @@ def on_sqlite(options: argparse.Namespace) -> Figure:
         def ours() -> None:
             name = f"ours{next(names)}"
             store = SQLiteStore(Path(folder) / f"{name}.sqlite")
-            assert made.pushed(store, name).written == options.rows + 1
+            assert made.pushed(store, name).entities == options.rows
             store.close()
 
         def bare() -> None:
@@ -178,32 +181,37 @@ def on_dynamodb(options: argparse.Namespace) -> Figure:
 
         def ours() -> None:
             store = _store(server.apart())
-            assert made.pushed(store, f"ours{next(names)}").written == options.dynamodb_rows + 1
+            assert made.pushed(store, f"ours{next(names)}").entities == options.dynamodb_rows
             store.close()
 
         def bare() -> None:
-            apart = server.apart()
-            store = _store(apart)
-            store.prepare(TABLE)
-            store.close()
-            client = boto3.session.Session().client(
-                "dynamodb",
-                region_name=apart.region,
-                endpoint_url=apart.endpoint_url,
-                aws_access_key_id=apart.access_key,
-                aws_secret_access_key=apart.secret_key,
-                config=Config(max_pool_connections=16),
-            )
-            # As a push does: a hundred items, then the next hundred.
-            for start in range(0, len(puts), 100):
-                chunks = [puts[at : at + 25] for at in range(start, min(start + 100, len(puts)), 25)]
-                for answer in threads.map(
-                    lambda part: client.batch_execute_statement(Statements=_inserts(part)), chunks
-                ):
-                    assert not any("Error" in one for one in answer["Responses"])
-            client.close()
+            _bare_dynamodb(server.apart(), puts, threads)
 
         return _figure("dynamodb", ours, bare, len(puts), options.rounds)
+
+
+def _bare_dynamodb(server: DynamoDBLocal, puts: Sequence[Put], threads: ThreadPoolExecutor) -> None:
+    store = _store(server)
+    store.prepare(TABLE)
+    store.close()
+    client = boto3.session.Session().client(
+        "dynamodb",
+        region_name=server.region,
+        endpoint_url=server.endpoint_url,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        config=Config(max_pool_connections=16),
+    )
+
+    def write(chunk: Sequence[Put]) -> int:
+        answers = client.batch_execute_statement(Statements=_inserts(chunk))["Responses"]
+        return sum("Error" not in one for one in answers)
+
+    # As a push does: a hundred items, then the next hundred.
+    for start in range(0, len(puts), 100):
+        part = puts[start : start + 100]
+        assert sum(threads.map(write, [part[at : at + 25] for at in range(0, len(part), 25)])) == len(part)
+    client.close()
 
 
 def _store(server: DynamoDBLocal) -> DynamoDBStore:
@@ -218,7 +226,7 @@ def _store(server: DynamoDBLocal) -> DynamoDBStore:
     )
 
 
-def _inserts(puts: Sequence[Put]) -> list[dict[str, object]]:
+def _inserts(puts: Sequence[Put]) -> list[Any]:
     return [
         {
             "Statement": f"""INSERT INTO "bench.{TABLE}" VALUE {{'k': ?, 's': ?, 'v': ?, 'x': ?}}""",

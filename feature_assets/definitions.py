@@ -8,6 +8,7 @@ import dagster as dg
 
 from feature_assets.compute.dry_run import check_transforms
 from feature_assets.orchestration.build import definitions_of
+from feature_assets.quality.suite import check_suite
 from feature_assets.settings import load_settings
 from feature_assets.store import import_project
 
@@ -17,4 +18,6 @@ def defs() -> dg.Definitions:
     """The definitions of the project."""
     project = import_project(load_settings().project)
     check_transforms(project)
+    for view in project.views:
+        check_suite(view)
     return definitions_of(project)

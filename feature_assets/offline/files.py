@@ -225,7 +225,11 @@ def scan(
         return schema.empty_table().select(list(columns))
     _require_footers(lake, parts, files)
     options = pds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
-    form = pds.ParquetFileFormat(default_fragment_scan_options=options)
+    # Asked of the decoder: to encode what it has decoded would take a quarter of the whole.
+    encoded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    form = pds.ParquetFileFormat(
+        read_options=pds.ParquetReadOptions(dictionary_columns=encoded), default_fragment_scan_options=options
+    )
     filesystem = lake.filesystem(*parts)
     fragments = [form.make_fragment(file.path, filesystem=filesystem) for file in files]
     dataset = pds.FileSystemDataset(fragments, schema, form, filesystem)

@@ -16,9 +16,12 @@ from feature_assets.errors import ItemTooLargeError, StoreRefusedError, StoreUnr
 from feature_assets.online.protocol import WriteProtocol
 from feature_assets.online.store import OnlineStore, Outcome, Put, ReadFailure, Stored
 
-
 _CONTENDED = 10
 """How many times more rounds in a row may end in conflicts alone: in each of them some other writer got on."""
+
+
+_MOST_DOUBLINGS = 30
+"""More would be no longer pause, and some day no number."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -67,7 +70,7 @@ class RetryPolicy:
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after the `failures`-th round in a row that mostly failed."""
-        return self.jitter() * min(self.longest, self.first * 2.0 ** (failures - 1))
+        return self.jitter() * min(self.longest, self.first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
 
 
 @dataclass(slots=True)
@@ -122,9 +125,8 @@ class Settling:
             if not pending:
                 continue
             refused = sum(cause is not Outcome.CONFLICT for cause in causes.values())
-            if len(pending) < len(tried):
-                stalled = refusals = 0
-            stalled, refusals = stalled + 1, refusals + bool(refused)
+            stuck = len(pending) == len(tried)
+            stalled, refusals = (stalled + 1, refusals + bool(refused)) if stuck else (0, 0)
             if refusals >= self.retries.rounds or stalled >= _CONTENDED * self.retries.rounds:
                 return tuple(Fault(key, causes.get(key, causes[pending[0]])) for key in (*pending, *waiting))
             self.tally.retried += len(pending)

@@ -20,6 +20,8 @@ from feature_assets.settings import Settings
 
 _CONFIG = """\
 # Written by feature_assets; delete the folder to start afresh, point DAGSTER_HOME elsewhere to use your own.
+nux:
+  enabled: false
 telemetry:
   enabled: false
 event_log_storage:

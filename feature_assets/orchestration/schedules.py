@@ -56,8 +56,7 @@ def days_due(views: list[FeatureView], today: date) -> tuple[date, ...]:
     last = today - timedelta(days=1)
     wanted = day_range(last - timedelta(days=max(view.revisit for view in views)), last)
     due = {day for view in views for day in view_days(view).within(wanted)}
-    # A run is for a range without gaps: where one view has ended and another has not begun, what is newest counts.
-    return tuple(day for day in wanted if all(later in due for later in wanted[wanted.index(day) :]))
+    return tuple(sorted(due))
 
 
 def model_schedules(project: Project) -> list[dg.ScheduleDefinition]:

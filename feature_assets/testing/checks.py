@@ -4,7 +4,7 @@ Invariant: a violation is never repaired or skipped over, only written down, wit
 
     cut      the answer is not the kernel over the records inside the answer's cut
     back     the seq or the cut of an item went back
-    stale    an item is behind what the table's watermark promises
+    stale    the table's watermark promises more, or other, than its items hold
     clock    outside every write interval, the answer is not what the ledger says was visible at that instant
     lost     a record, a commit or a verdict never reached the store or the ledger
     final    with everything settled, the answer is not the kernel over everything
@@ -26,7 +26,7 @@ from feature_assets.offline.stream_availability import stream_timeline
 from feature_assets.online.item import WATERMARK_KEY, Item, unpack_item, unpack_watermark
 from feature_assets.online.plan import push_state
 from feature_assets.online.store import ReadFailure, Stored
-from feature_assets.testing.world import FIRST, VIEW, World, day_start, entity_name, unpacked_value
+from feature_assets.testing.world import DAY, FIRST, VIEW, World, day_start, entity_name, unpacked_value
 
 Kind = Literal["cut", "back", "stale", "clock", "lost", "final", "doubled"]
 Ints = npt.NDArray[np.int64]
@@ -119,7 +119,9 @@ class Checks:
         if not isinstance(mark, Stored) or isinstance(found, ReadFailure):
             self._violated("lost", version, "a serving table has no watermark")
             return
-        promised = unpack_watermark(mark.value).n
+        promised, through = unpack_watermark(mark.value).n, unpack_watermark(mark.value).complete_through
+        if through != day_start(max(world.truth.batch[version].passed(promised))) + DAY:
+            self._violated("stale", version, f"the watermark at {promised} promises completeness through {through}")
         n = 0 if found is None else unpack_item(found.value, found.seq).cut.n
         changed = world.truth.batch[version].last_change(entity, promised)
         if n < changed:

@@ -1,209 +1,256 @@
-"""The leakage report: what ignoring availability would have changed, how stale values are, and whether anything leaked.
+"""The leakage report: what a join on event time would have smuggled into training, feature by feature.
 
-Two training sets of the same spine are compared, one as it was served, one as things happened (`as_of_event`). The
-share of rows in which a feature differs is what a join on event time alone would have got wrong. The audit is
-separate and naive on purpose: it derives from the ledger's rows, one by one, when each used row first was visible,
-and uses nothing of the loader.
-
-Invariant: null equals null and NaN equals NaN; a report of zero rows says so instead of dividing by them.
+Invariant: a row counts as leaked unless a feature row with its key, time and values was visible at its instant, by the
+ledger; that is looked up by an ordinary join, not by the kernel that chose the row.
+It compares two training sets of the same spine, and changes neither.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
+from html import escape
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_assets.clock import OPEN, duration_us, to_us
 from feature_assets.definition.naming import SEPARATOR
+from feature_assets.definition.project import Project
 from feature_assets.definition.service import FeatureService
-from feature_assets.definition.view import FeatureRef, FeatureView
+from feature_assets.definition.view import Feature, FeatureRef
 from feature_assets.errors import InputError
 from feature_assets.offline.lake import Lake
-from feature_assets.offline.ledger import Ledger, LedgerRow
+from feature_assets.offline.ledger import Ledger
 from feature_assets.offline.table import feature_table
-from feature_assets.training.loader import TrainingSet
+from feature_assets.training.answer import EVENT_AT, added_columns
+from feature_assets.training.history import History, KnownVerdicts, ViewState, state
+from feature_assets.training.loader import TrainingSet, parts_of
+from feature_assets.training.memory import DEFAULT_LIMIT, Part
+from feature_assets.training.modes import AsServed
+from feature_assets.training.point_in_time import seen_rows, versions_looked_at
+from feature_assets.training.spine import Spine, parse_spine
 
-HOUR_US = 3_600_000_000
-
-
-class FeatureLeakage(msgspec.Struct, frozen=True, kw_only=True):
-    """One feature. `mean_difference` is over rows in which both have a number; None if there is none."""
-
-    name: str
-    differing_share: float
-    mean_difference: float | None
-
-
-class Staleness(msgspec.Struct, frozen=True, kw_only=True):
-    """How old what was served was, `as_of - event_at`, in hours, over the rows that have a value of the view."""
-
-    prefix: str
-    matched_share: float
-    p50_hours: float | None
-    p90_hours: float | None
-    p99_hours: float | None
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+PERCENTILES = (50, 90, 99)
 
 
-class LeakageReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`leaked_rows`: values used before they were visible; `unaudited_rows`: inherited ones, which are not judged."""
+class FeatureLeakage(msgspec.Struct, frozen=True):
+    """One feature. `share` of the rows have another value in the other training set; `staleness`: how old values were.
+
+    `mean_absolute_difference` is over rows where both are numbers, None where there are none. `staleness` holds the 50th,
+    90th and 99th percentile of as_of minus event_at of the served values; empty if none was found, or if the feature is
+    computed at request time.
+    """
+
+    feature: str
+    share: float
+    mean_absolute_difference: float | None
+    staleness: tuple[timedelta, ...]
+
+
+class LeakageReport(msgspec.Struct, frozen=True):
+    """A training set as served beside the one that a join on event time gives.
+
+    `leaked_served`, `leaked_by_event`: in how many of the `rows` a feature was used that was not available then.
+    """
 
     rows: int
-    leaked_rows: int
-    unaudited_rows: int
+    leaked_served: int
+    leaked_by_event: int
     features: tuple[FeatureLeakage, ...]
-    staleness: tuple[Staleness, ...]
 
-    def markdown(self) -> str:
-        """The report as two markdown tables, the most affected features first."""
-        worst = sorted(self.features, key=lambda feature: -feature.differing_share)
-        lines = [
-            f"{self.leaked_rows} leaked values in {self.rows:,} rows ({self.unaudited_rows:,} inherited, not judged).",
-            "",
-            "| feature | rows that differ from a join on event time | mean difference |",
-            "|---|---:|---:|",
-            *(f"| {f.name} | {f.differing_share:.1%} | {_number(f.mean_difference)} |" for f in worst),
-            "",
-            "| view | rows with a value | age p50 (h) | p90 | p99 |",
-            "|---|---:|---:|---:|---:|",
+    def to_markdown(self) -> str:
+        """The report as a table, under two lines of summary."""
+        lines = [*self._summary(), "", _md(_HEADER), _md(["---", *["---:"] * (len(_HEADER) - 1)])]
+        return "\n".join([*lines, *(_md(_cells(feature)) for feature in self.features)]) + "\n"
+
+    def to_html(self) -> str:
+        """The report as a page of its own, that loads nothing."""
+        header = "".join(f"<th>{escape(cell)}</th>" for cell in _HEADER)
+        rows = "".join(
+            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(feature))}</tr>" for feature in self.features
+        )
+        summary = "".join(f"<p>{escape(line)}</p>" for line in self._summary())
+        return (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Leakage report</title>'
+            f"<style>{_STYLE}</style></head><body><h1>Leakage report</h1>{summary}"
+            f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></body></html>"
+        )
+
+    def _summary(self) -> list[str]:
+        return [
+            f"As served: {self.leaked_served:,} of {self.rows:,} rows use a value that was not available.",
+            f"By event time: {self.leaked_by_event:,} of {self.rows:,} rows do.",
         ]
-        for one in self.staleness:
-            ages = " | ".join(_number(hours) for hours in (one.p50_hours, one.p90_hours, one.p99_hours))
-            lines.append(f"| {one.prefix} | {one.matched_share:.1%} | {ages} |")
-        return "\n".join(lines)
+
+
+_HEADER = ("feature", "rows that differ", "mean absolute difference", "age p50", "age p90", "age p99")
+_STYLE = (
+    "body{font-family:sans-serif;margin:2em}td,th{padding:.3em 1em;text-align:right}td:first-child{text-align:left}"
+)
 
 
 def leakage_report(
-    served: TrainingSet, by_event: TrainingSet, *, service: FeatureService, lake: Lake, ledger: Ledger
+    served: TrainingSet,
+    by_event: TrainingSet,
+    *,
+    project: Project,
+    lake: Lake,
+    ledger: Ledger,
+    verdicts: KnownVerdicts,
+    memory_limit: int = DEFAULT_LIMIT,
 ) -> LeakageReport:
-    """Compare `served` (mode `as_served`) with `by_event` (`as_of_event`) of the same spine, and audit `served`.
+    """Compare the training sets of one spine made with `as_served` and `as_of_event`.
 
-    Raises `InputError` if they are not of the same rows.
+    Raises `InputError` if they are not of the same service and spine.
     """
-    rows = served.table.num_rows
-    if by_event.table.num_rows != rows:
+    one, other = served.manifest, by_event.manifest
+    if (one.service, one.spine.digest, one.timestamp) != (other.service, other.spine.digest, other.timestamp):
         raise InputError(
-            f"the training sets have {rows} and {by_event.table.num_rows} rows", hint="build both from the same spine"
+            f"training sets {one.id} and {other.id} are not of the same service and spine",
+            hint="make both from the same spine, one with mode='as_served' and one with mode='as_of_event'",
         )
-    as_of = _micros(served.table[served.manifest.timestamp])
-    leaked = unaudited = 0
-    for ref in service.refs:
-        found = _audited(ref, served, as_of, lake, ledger)
-        leaked, unaudited = leaked + found[0], unaudited + found[1]
+    history = History(lambda view, version: feature_table(lake, view, version), verdicts, ledger, one.target)
+    return compared(served, by_event, project.service(one.service), history, memory_limit)
+
+
+def compared(
+    served: TrainingSet, by_event: TrainingSet, service: FeatureService, history: History, memory_limit: int
+) -> LeakageReport:
+    """The report on two training sets of the same service and spine."""
+    spine = _spine(served, service)
+    features = []
+    for column in service.output_columns:
+        ours, theirs = served.table.column(column.name), by_event.table.column(column.name)
+        differing = ~same_values(ours, theirs)
+        features.append(
+            FeatureLeakage(
+                feature=column.name,
+                share=float(differing.mean()) if len(differing) else 0.0,
+                mean_absolute_difference=_mean_difference(ours, theirs),
+                staleness=_staleness(served.table, spine.as_of, column.ref),
+            )
+        )
     return LeakageReport(
-        rows=rows,
-        leaked_rows=leaked,
-        unaudited_rows=unaudited,
-        features=tuple(
-            _compared(column.name, served.table[column.name], by_event.table[column.name])
-            for column in service.output_columns
-        ),
-        staleness=tuple(_staleness(ref.prefix, served.table, as_of) for ref in service.refs),
+        rows=served.table.num_rows,
+        leaked_served=int(leaked_rows(served, service, history, memory_limit).sum()),
+        leaked_by_event=int(leaked_rows(by_event, service, history, memory_limit).sum()),
+        features=tuple(features),
     )
-
-
-def _compared(name: str, one: pa.ChunkedArray, other: pa.ChunkedArray) -> FeatureLeakage:
-    if not len(one):
-        return FeatureLeakage(name=name, differing_share=0.0, mean_difference=None)
-    differs = pc.fill_null(pc.not_equal(one, other), fill_value=True) if not pa.types.is_nested(one.type) else None
-    if differs is None:
-        unequal = np.array([a != b for a, b in zip(one.to_pylist(), other.to_pylist(), strict=True)])
-    else:
-        unequal = np.asarray(differs)
-        unequal &= ~np.asarray(pc.and_(pc.is_null(one), pc.is_null(other)))
-    mean = None
-    if pa.types.is_floating(one.type) or pa.types.is_integer(one.type):
-        a, b = (np.asarray(column.cast(pa.float64(), safe=False).to_numpy()) for column in (one, other))
-        unequal &= ~(np.isnan(a) & np.isnan(b) & np.asarray(pc.is_valid(one)) & np.asarray(pc.is_valid(other)))
-        gaps = np.abs(a - b)
-        gaps = gaps[np.isfinite(gaps)]
-        mean = float(gaps.mean()) if len(gaps) else None
-    return FeatureLeakage(name=name, differing_share=float(unequal.mean()), mean_difference=mean)
-
-
-def _staleness(prefix: str, table: pa.Table, as_of: npt.NDArray[np.int64]) -> Staleness:
-    event_at = table[f"{prefix}{SEPARATOR}event_at"]
-    has = np.asarray(pc.is_valid(event_at))
-    ages = np.maximum(as_of[has] - _micros(event_at.filter(pa.array(has))), 0) / HOUR_US
-    p50, p90, p99 = np.percentile(ages, [50, 90, 99]).tolist() if len(ages) else (None, None, None)
-    share = float(has.mean()) if len(has) else 0.0
-    return Staleness(prefix=prefix, matched_share=share, p50_hours=p50, p90_hours=p90, p99_hours=p99)
 
 
 # ------------------------------------------------------------------------------------------------------------ the audit
-def _audited(
-    ref: FeatureRef, served: TrainingSet, as_of: npt.NDArray[np.int64], lake: Lake, ledger: Ledger
-) -> tuple[int, int]:
-    """How many rows used something of this view before it was visible, and how many could not be judged."""
-    view, pin = ref.view, served.manifest.pin(ref.view.name)
-    keys = list(view.entity.key_names)
-    rows = feature_table(lake, view, pin.version).read_versions(
-        upto=pin.commit_seq, columns=(*keys, "event_at", "arrived_at", "partition", "commit_seq", "bucket")
+
+
+def leaked_rows(made: TrainingSet, service: FeatureService, history: History, memory_limit: int) -> Bools:
+    """For each row of a training set, whether a value in it was not available at its instant, by the ledger."""
+    spine = _spine(made, service)
+    leaked = np.zeros(made.table.num_rows, np.bool_)
+    for view in service.views:
+        refs = [ref for ref in service.refs if ref.view.name == view.name]
+        of = state(view, made.manifest.pin(view.name), history, position=made.manifest.ledger_position)
+        parts = parts_of(of, refs, AsServed(), budget=memory_limit)
+        for ref in refs:
+            leaked |= _used(made.table, ref) & ~_justified(made.table, spine, ref, of, parts)
+    return leaked
+
+
+def _spine(made: TrainingSet, service: FeatureService) -> Spine:
+    return parse_spine(
+        made.table.drop_columns(list(added_columns(service))),
+        timestamp=made.manifest.timestamp,
+        service=service,
+        added=added_columns(service),
     )
-    ledger_rows = ledger.rows(
-        view=view.name,
-        version=pin.version,
-        target=served.manifest.target,
-        upto=served.manifest.ledger_position,
-    )
-    first = pd.DataFrame({name: rows[name].to_pandas() for name in keys})
-    first["event_at"] = _micros(rows["event_at"])
-    first["visible"] = _first_visible(view, rows, ledger_rows)
-    first = first.groupby([*keys, "event_at"])["visible"].min().reset_index()
-    used = pd.DataFrame({name: served.table[column].to_pandas() for name, column in ref.key_map})
-    used["event_at"] = _micros(served.table[f"{ref.prefix}{SEPARATOR}event_at"])
-    used["as_of"] = as_of
-    availability = served.table[f"{ref.prefix}{SEPARATOR}availability"]
-    matched = np.asarray(pc.is_valid(served.table[f"{ref.prefix}{SEPARATOR}event_at"]))
-    inherited = np.asarray(pc.fill_null(pc.equal(availability, "inherited"), fill_value=False))
-    judged = used[matched & ~inherited].merge(first, on=[*keys, "event_at"], how="left")
-    leaked = judged["visible"].isna() | (judged["visible"] > judged["as_of"])
-    return int(leaked.sum()), int((matched & inherited).sum())
 
 
-def _first_visible(view: FeatureView, rows: pa.Table, ledger_rows: Sequence[LedgerRow]) -> npt.NDArray[np.int64]:
-    """When each row first was visible, by the ledger's rows read one by one; `OPEN` for never."""
-    serving = min((row.acked_at for row in ledger_rows if row.kind == "serving" and row.acked_at), default=None)
-    acks: dict[int, list[LedgerRow]] = {}
-    for row in ledger_rows:
-        if row.kind == "ack" and row.bucket is not None:
-            acks.setdefault(row.bucket, []).append(row)
-    known: dict[tuple[str, int, int], tuple[int, bool]] = {}
-    partitions, commits, buckets = (rows[name].to_pylist() for name in ("partition", "commit_seq", "bucket"))
-    arrived = _micros(rows["arrived_at"])
-    out = np.full(rows.num_rows, OPEN)
-    ends: Mapping[str, int] = {name: _end_of(name) for name in set(partitions)}
-    delay = duration_us(view.delay)
-    for place, case in enumerate(zip(partitions, commits, buckets, strict=True)):
-        if case not in known:
-            known[case] = _acknowledged(case[1], acks.get(case[2], ()), serving)
-        at, bulk = known[case]
-        simulated = max(ends[case[0]], int(arrived[place])) + delay
-        out[place] = min(at, simulated) if bulk else at
-    return out
+def _used(table: pa.Table, ref: FeatureRef) -> Bools:
+    """The rows in which some feature row was found for the reference."""
+    return np.asarray(table.column(f"{ref.prefix}{SEPARATOR}{EVENT_AT}").is_valid())
 
 
-def _acknowledged(commit: int, acks: Sequence[LedgerRow], serving: int | None) -> tuple[int, bool]:
-    """The first acknowledgement of a state with `commit` in it, and whether that was before anybody was answered."""
-    if serving is None:
-        return OPEN, True
-    covering = [row for row in acks if (row.commit_seq or 0) >= commit and row.acked_at is not None]
-    if any(row.bootstrap for row in covering):
-        return serving, True
-    return min((row.acked_at for row in covering if row.acked_at is not None), default=OPEN), False
+def _justified(table: pa.Table, spine: Spine, ref: FeatureRef, of: ViewState, parts: Sequence[Part]) -> Bools:
+    """The rows for which there is a feature row of that key, time and values that was visible at their instant."""
+    names = [feature.name for feature in ref.selected]
+    keys = list(of.view.entity.key_names)
+    used = np.flatnonzero(_used(table, ref))
+    asked = pa.table(
+        {
+            **{f"key {name}": column for name, column in zip(keys, spine.keys(ref), strict=True)},
+            EVENT_AT: table.column(f"{ref.prefix}{SEPARATOR}{EVENT_AT}"),
+            "row": pa.array(np.arange(table.num_rows)),
+        }
+    ).take(pa.array(used))
+    justified = np.zeros(table.num_rows, np.bool_)
+    for part in parts:
+        seen = seen_rows(of, versions_looked_at(of, AsServed()), part, tuple(names), AsServed())
+        there = seen.table.select([*keys, EVENT_AT]).append_column("number", pa.array(np.arange(len(seen.version))))
+        both = asked.join(
+            there, keys=[*(f"key {name}" for name in keys), EVENT_AT], right_keys=[*keys, EVENT_AT], join_type="inner"
+        )
+        row, number = np.asarray(both.column("row")), np.asarray(both.column("number"))
+        ok = (seen.available_at[number] <= spine.as_of[row]) & (spine.as_of[row] < seen.superseded_at[number])
+        for feature in ref.selected:
+            ok &= _is_value_of(
+                table.column(ref.column(feature.name)).take(pa.array(row)),
+                seen.table.column(feature.name).take(pa.array(number)),
+                feature,
+            )
+        justified[row[ok]] = True
+    return justified
 
 
-def _end_of(partition: str) -> int:
-    return to_us(datetime.combine(date.fromisoformat(partition) + timedelta(days=1), time(), tzinfo=UTC))
+def _is_value_of(answered: pa.ChunkedArray, stored: pa.ChunkedArray, feature: Feature) -> Bools:
+    """Whether an answer is the stored value, or stands in for it: the default, or null, which an expired value becomes."""
+    stands_in = pa.chunked_array([pa.array([feature.default] * len(answered), feature.dtype)])
+    return same_values(answered, stored) | same_values(answered, stands_in)
 
 
-def _micros(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    return np.asarray(pc.fill_null(column.cast(pa.int64()), 0)).astype(np.int64)
+# --------------------------------------------------------------------------------------------------------- the figures
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def same_values(left: pa.ChunkedArray, right: pa.ChunkedArray) -> Bools:
+    """Row by row, whether two columns of one type hold the same; null equals null, and NaN equals NaN."""
+    if pa.types.is_nested(left.type):
+        pairs = zip(left.to_pylist(), right.to_pylist(), strict=True)
+        return np.fromiter((repr(one) == repr(other) for one, other in pairs), np.bool_, count=len(left))
+    same = np.array(pc.fill_null(pc.equal(left, right), False))  # noqa: FBT003 - Arrow's signature
+    if pa.types.is_floating(left.type):
+        same |= np.asarray(pc.fill_null(pc.and_(pc.is_nan(left), pc.is_nan(right)), False))  # noqa: FBT003
+    return same | (np.asarray(left.is_null()) & np.asarray(right.is_null()))
+
+
+def _mean_difference(left: pa.ChunkedArray, right: pa.ChunkedArray) -> float | None:
+    if not (pa.types.is_integer(left.type) or pa.types.is_floating(left.type)):
+        return None
+    one, other = (np.asarray(column.cast(pa.float64()), np.float64) for column in (left, right))
+    both = np.isfinite(one) & np.isfinite(other)
+    return float(np.abs(one[both] - other[both]).mean()) if both.any() else None
+
+
+def _staleness(table: pa.Table, as_of: Ints, ref: FeatureRef | None) -> tuple[timedelta, ...]:
+    if ref is None:
+        return ()
+    event_at = table.column(f"{ref.prefix}{SEPARATOR}{EVENT_AT}")
+    found = np.asarray(event_at.is_valid())
+    if not found.any():
+        return ()
+    age = np.maximum(as_of[found] - np.asarray(event_at.drop_null().cast(pa.int64())), 0)
+    return tuple(timedelta(microseconds=int(one)) for one in np.percentile(age, PERCENTILES, method="nearest"))
+
+
+def _cells(feature: FeatureLeakage) -> list[str]:
+    difference = feature.mean_absolute_difference
+    ages = [_age(age) for age in feature.staleness] or ["-"] * len(PERCENTILES)
+    return [feature.feature, f"{feature.share:.1%}", "-" if difference is None else f"{difference:.4g}", *ages]
+
+
+def _age(age: timedelta) -> str:
+    """To the second, or finer below one."""
+    return str(age if age < timedelta(seconds=1) else timedelta(seconds=age // timedelta(seconds=1)))
+
+
+def _md(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -8,6 +8,7 @@ It trains nothing, and it does not ask the online store: what that showed is in 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -27,16 +28,26 @@ from feature_assets.offline.table import feature_table
 from feature_assets.training import memory
 from feature_assets.training.answer import added_columns, assembled
 from feature_assets.training.digest import table_digest
-from feature_assets.training.history import History, KnownVerdicts, ViewPin, pinned, state
+from feature_assets.training.history import History, KnownVerdicts, ViewPin, ViewState, pinned, state
 from feature_assets.training.manifest import LabelPin, Manifest, ResultPin, SpinePin, library_versions, sealed
 from feature_assets.training.memory import DEFAULT_LIMIT
-from feature_assets.training.modes import AsServed, Mode, parse_mode
-from feature_assets.training.point_in_time import Looked, looked_up
+from feature_assets.training.modes import Mode, parse_mode
+from feature_assets.training.point_in_time import Looked, looked_up, versions_looked_at
 from feature_assets.training.spine import Immature, Spine, mature, parse_spine
 from feature_assets.training.stored import write_training_set
 
 Progress = Callable[[str, int, int], None]
 """Called as (what, done, total)."""
+
+
+_NULLABLE: Mapping[pa.DataType, Any] = {
+    pa.bool_(): pd.BooleanDtype(),
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+}
+"""pandas would make floats (and objects) of these where a value is missing, and lose large ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +63,11 @@ class TrainingSet:
         return self.table
 
     def to_pandas(self) -> pd.DataFrame:
-        """The same as a frame with a fresh index."""
+        """The same as a frame with a fresh index. Integers and booleans stay what they are where some are null."""
         frame: pd.DataFrame = self.table.to_pandas()
+        for name, column in zip(self.table.column_names, self.table.columns, strict=True):
+            if column.null_count and column.type in _NULLABLE:
+                frame[name] = column.to_pandas(types_mapper=_NULLABLE.get)
         return frame
 
     def to_delta(self) -> str:
@@ -172,14 +186,7 @@ def built(
     for view in question.service.views:
         refs = [ref for ref in question.service.refs if ref.view.name == view.name]
         pinned_state = state(view, by_view[view.name], history, position=position)
-        versions = pinned_state.ever_visible() if isinstance(question.mode, AsServed) else pinned_state.newest()
-        parts = memory.parts(
-            pinned_state.rows_of(versions),
-            memory.row_bytes(_read_types(refs)),
-            buckets=pinned_state.pin.buckets,
-            budget=question.memory_limit - fixed,
-            view=view.name,
-        )
+        parts = parts_of(pinned_state, refs, question.mode, budget=question.memory_limit - fixed)
         ticks = _Ticks(progress, view.name, len(parts))
         looked = looked_up(
             pinned_state, refs, spine, mode=question.mode, parts=parts, boundary=question.boundary, tick=ticks.one
@@ -188,17 +195,19 @@ def built(
     return assembled(question.service, spine, answers)
 
 
+def parts_of(of: ViewState, refs: Sequence[FeatureRef], mode: Mode, *, budget: int) -> tuple[memory.Part, ...]:
+    """The parts in which a view is looked at for these references, each within `budget` bytes."""
+    features = {feature.name: feature.dtype for ref in refs for feature in ref.selected}
+    read = memory.row_bytes([*(key.dtype for key in of.view.entity.keys), *features.values()])
+    rows = of.rows_of(versions_looked_at(of, mode))
+    return memory.parts(rows, read, buckets=of.pin.buckets, budget=budget, view=of.view.name)
+
+
 def _fixed_bytes(service: FeatureService, spine: Spine) -> int:
     """About what is held whatever the parts are: the spine, the questions, and the answer."""
     answer = memory.row_bytes(column.dtype for column in service.output_columns)
     origins = len(service.refs) * (memory.row_bytes([INSTANT, pa.string()]) + memory.QUESTION_OVERHEAD)
     return memory.READ_OVERHEAD + int(spine.table.nbytes) + len(spine.as_of) * (answer + origins)
-
-
-def _read_types(refs: Sequence[FeatureRef]) -> list[pa.DataType]:
-    """The types of what is read for these references, besides the columns that every row has."""
-    features = {feature.name: feature.dtype for ref in refs for feature in ref.selected}
-    return [*(key.dtype for key in refs[0].view.entity.keys), *features.values()]
 
 
 @dataclass(slots=True)

@@ -50,7 +50,7 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
     """Feature rows of one part, and when each was visible. `provenance` None: all of them simulated."""
 
     table: pa.Table
@@ -73,11 +73,11 @@ def looked_up(
     """Look up all references to one view together. `tick` is called after each part."""
     questions = _Questions.of(refs, spine)
     wanted = tuple(dict.fromkeys(feature.name for ref in refs for feature in ref.selected))
-    versions = state.ever_visible() if isinstance(mode, AsServed) else state.newest()
+    versions = versions_looked_at(state, mode)
     gathered = _Gathered(len(questions.as_of))
     for part in parts:
         # A call, so that nothing of one part is held while the next is read.
-        table, matches = _matched(state, _seen(state, versions, part, wanted, mode), questions, wanted, boundary)
+        table, matches = _matched(state, seen_rows(state, versions, part, wanted, mode), questions, wanted, boundary)
         gathered.add(table, matches, only=len(parts) == 1)
         del table, matches
         if len(parts) > 1:
@@ -88,7 +88,7 @@ def looked_up(
 
 
 def _matched(
-    state: ViewState, seen: "_Seen", questions: "_Questions", wanted: tuple[str, ...], boundary: Boundary
+    state: ViewState, seen: "Seen", questions: "_Questions", wanted: tuple[str, ...], boundary: Boundary
 ) -> tuple[pa.Table, Matches]:
     """The winners among the rows of one part, and the columns that an answer is taken from."""
     codes = key_codes([seen.table.column(key) for key in state.view.entity.key_names], questions.keys)
@@ -108,6 +108,11 @@ def _matched(
     return _answer_table(seen, wanted), matches
 
 
+def versions_looked_at(state: ViewState, mode: Mode) -> tuple[Version, ...]:
+    """The versions whose rows can be visible in a mode: what was ever served, or what counts in the end."""
+    return state.ever_visible() if isinstance(mode, AsServed) else state.newest()
+
+
 @dataclass(frozen=True, slots=True)
 class _Questions:
     """The questions of all references, one reference after the other: so the rows are coded and sorted once for all."""
@@ -122,7 +127,7 @@ class _Questions:
         return cls(keys, np.tile(spine.as_of, len(refs)) if len(refs) > 1 else spine.as_of)
 
 
-def _seen(state: ViewState, versions: Sequence[Version], part: Part, wanted: tuple[str, ...], mode: Mode) -> _Seen:
+def seen_rows(state: ViewState, versions: Sequence[Version], part: Part, wanted: tuple[str, ...], mode: Mode) -> Seen:
     """The rows of one part with their visibility; only the columns that are needed for it are read."""
     place = state.places(versions)
     if isinstance(mode, AsServed):
@@ -137,21 +142,21 @@ def _seen(state: ViewState, versions: Sequence[Version], part: Part, wanted: tup
     if isinstance(mode, AsServed):
         return _served(state.timeline, place, table, number, arrived_at)
     available = modelled_availability(mode, _micros(table.column("event_at")), arrived_at)
-    return _Seen(table, number, available, np.broadcast_to(_NEVER, number.shape), None)
+    return Seen(table, number, available, np.broadcast_to(_NEVER, number.shape), None)
 
 
-def _served(line: Timeline, place: Ints, table: pa.Table, number: Ints, arrived_at: Ints | None) -> _Seen:
+def _served(line: Timeline, place: Ints, table: pa.Table, number: Ints, arrived_at: Ints | None) -> Seen:
     """Visibility by the ledger."""
     bucket = np.asarray(table.column("bucket"))
     if arrived_at is not None:
         resolved = line.resolve(place[number], bucket, arrived_at)
-        return _Seen(table, number, resolved.available_at, resolved.superseded_at, resolved.provenance)
+        return Seen(table, number, resolved.available_at, resolved.superseded_at, resolved.provenance)
     # Nothing depends on a row's own arrival: versions and buckets say it all, and there are few of both.
     cell = (place * line.buckets)[number]
     cell += bucket
     ended = bool((line.superseded_at[place] != OPEN).any())
     superseded_at = line.superseded_at.ravel()[cell] if ended else np.broadcast_to(_NEVER, number.shape)
-    return _Seen(table, number, line.available_at.ravel()[cell], superseded_at, line.provenance.ravel()[cell])
+    return Seen(table, number, line.available_at.ravel()[cell], superseded_at, line.provenance.ravel()[cell])
 
 
 def _is_simulated(line: Timeline, place: Ints) -> bool:
@@ -160,7 +165,7 @@ def _is_simulated(line: Timeline, place: Ints) -> bool:
     return bool(known.any())
 
 
-def _answer_table(seen: _Seen, wanted: tuple[str, ...]) -> pa.Table:
+def _answer_table(seen: Seen, wanted: tuple[str, ...]) -> pa.Table:
     simulated = np.int8(Provenance.SIMULATED)
     provenance = np.full(len(seen.version), simulated) if seen.provenance is None else seen.provenance
     return seen.table.select([*wanted, "event_at"]).append_column(_PROVENANCE, pa.array(provenance))

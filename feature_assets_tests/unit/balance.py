@@ -44,7 +44,7 @@ def key(entity: str) -> bytes:
     return encoded_keys(pa.table({"entity": [entity]}), ("entity",))[0]
 
 
-def rows_of(values: Iterable[Value], buckets: int) -> pa.Table:
+def rows_of(values: Iterable[Value], buckets: int, sequence: int = 0) -> pa.Table:
     rows = list(values)
     keys = [key(entity) for entity, _, _ in rows]
     instants = np.array([to_us(instant) for _, instant, _ in rows], "datetime64[us]")
@@ -52,7 +52,7 @@ def rows_of(values: Iterable[Value], buckets: int) -> pa.Table:
         [entity for entity, _, _ in rows],
         instants,
         instants,
-        [0] * len(rows),
+        [sequence] * len(rows),
         [value for _, _, value in rows],
         buckets_of(keys, buckets),
     ]
@@ -88,8 +88,8 @@ class Balance:
             passed=passed,
         )
 
-    def commit_rows(self, partitions: dict[str, list[Value]], *, passed: bool | None = True) -> int:
-        tables = {name: rows_of(values, self.view.buckets) for name, values in partitions.items()}
+    def commit_rows(self, partitions: dict[str, list[Value]], *, sequence: int = 0, passed: bool | None = True) -> int:
+        tables = {name: rows_of(values, self.view.buckets, sequence) for name, values in partitions.items()}
         seq = self.table.commit(tables)
         assert seq is not None, "nothing changed"
         if passed is not None:

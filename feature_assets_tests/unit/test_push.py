@@ -140,6 +140,35 @@ def test_the_watermark_says_how_far_the_table_is() -> None:
     assert (mark.n, mark.complete_through) == (2, to_us(at(6)))
 
 
+def test_the_watermark_does_not_reach_into_what_is_not_judged_yet() -> None:
+    world = Balance()
+    world.commit(d1=[("e0", 1)])
+    world.commit(d5=[("e0", 2)], passed=None)
+    plan = world.due()
+    assert (plan.commit_seq, plan.complete_through, plan.rows) == (1, to_us(at(2)), 1)
+
+
+def test_a_plan_is_carried_out_as_of_its_own_state() -> None:
+    world = Balance()
+    world.commit(d1=[("e0", 1)])
+    plan = world.due()
+    world.commit(d1=[("e0", 2)], d2=[("e0", 3)])
+    world.push(plan)
+    assert world.value("e0") == 1
+    world.push()
+    assert world.value("e0") == 3
+
+
+@pytest.mark.parametrize("partitions_at_once", [1, 8])
+def test_the_end_of_a_day_is_the_start_of_the_next_and_the_sequence_decides(partitions_at_once: int) -> None:
+    world = Balance()
+    world.commit_rows({day(1): [("e0", at(2), 1), ("e1", at(2), 1)]}, sequence=5)
+    world.commit_rows({day(2): [("e0", at(2), 2)]}, sequence=4)
+    world.commit_rows({day(3): [("e1", at(3), 3)]}, sequence=4)
+    world.push(chosen=options(partitions_at_once=partitions_at_once))
+    assert (world.value("e0"), world.value("e1")) == (1, 3)
+
+
 def test_a_version_takes_over_only_when_it_covers_what_is_served() -> None:
     world = Balance()
     world.commit(d1=[("e0", 1)])

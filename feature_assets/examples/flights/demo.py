@@ -32,6 +32,8 @@ from feature_assets.orchestration.instance import open_instance
 from feature_assets.orchestration.jobs import DRIFT_JOB, RETRAIN_JOB
 from feature_assets.orchestration.launch import Launcher, RunOutcome, asset_keys, missing_days, month_chunks
 from feature_assets.orchestration.partitions import day_range
+from feature_assets.retraining.decisions import Decisions, Kind
+from feature_assets.retraining.registry import ModelRegistry
 from feature_assets.settings import ClockKind, load_settings
 from feature_assets.store import FeatureStore
 
@@ -101,9 +103,11 @@ class _Demo:
         self._history()
         _advance(self.clock, _morning_after(LAST_WEEK - timedelta(days=1)))
         self._tick("publish: the sensor's first tick")
-        self._model("first model")
+        if ModelRegistry(self.store.lake, FLIGHT_DELAY.name).champion() is None:
+            self._model("first model")
         self._last_week()
-        self._model("drift, gate, retraining")
+        if not self._retrained_since(_morning_after(LAST_DAY)):
+            self._model("drift, gate, retraining")
 
     def _history(self) -> None:
         days = day_range(FIRST_DAY, LAST_WEEK - timedelta(days=1))
@@ -140,6 +144,10 @@ class _Demo:
         self.bars.advance(task)
         self._checked(self.launcher.run(RETRAIN_JOB, [training_set_key(FLIGHT_DELAY), model_key(FLIGHT_DELAY)]))
         self.bars.advance(task)
+
+    def _retrained_since(self, at: datetime) -> bool:
+        rows = Decisions(self.store.lake).rows(FLIGHT_DELAY.name)
+        return any(row.kind is Kind.RETRAIN and row.decided_at >= at for row in rows)
 
     def _checked(self, outcome: RunOutcome) -> None:
         if outcome.success:

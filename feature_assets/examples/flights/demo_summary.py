@@ -4,7 +4,6 @@ Invariant: it changes nothing, and it prints no figure that it did not just read
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from datetime import timedelta
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ from feature_assets.clock import to_us
 from feature_assets.examples.flights.project import FLIGHT_DELAY
 from feature_assets.modelling import newest_training_set
 from feature_assets.quality.history import DriftHistory
-from feature_assets.retraining.decisions import Decisions
+from feature_assets.retraining.decisions import Decisions, Kind
 from feature_assets.retraining.manifest import TrainingData
 from feature_assets.retraining.metrics import auc
 from feature_assets.retraining.predictor import Predictor, load
@@ -29,11 +28,16 @@ MOST_LEAKING = 5
 def show_summary(store: FeatureStore) -> None:
     """Print the summary of a finished demo."""
     _counts(store)
-    _, data = newest_training_set(store, FLIGHT_DELAY)
-    spine = data.table.select(FLIGHT_DELAY.spine(data.until, data.until).column_names)
-    sets = [_built(store, spine, mode) for mode in ("as_served", "as_of_event")]
-    _leakage(leakage_report(sets[0], sets[1], service=FLIGHT_DELAY.service, lake=store.lake, ledger=store.ledger))
-    _aucs(store, data, [one.table for one in sets])
+    manifest, data = newest_training_set(store, FLIGHT_DELAY)
+    served = TrainingSet(data.table, manifest)
+    by_event = store.training_set(
+        data.table.select(FLIGHT_DELAY.spine(data.until, data.until).column_names),
+        service=FLIGHT_DELAY.service.name,
+        timestamp=FLIGHT_DELAY.timestamp,
+        mode="as_of_event",
+    )
+    _leakage(leakage_report(served, by_event, service=FLIGHT_DELAY.service, lake=store.lake, ledger=store.ledger))
+    _aucs(store, data, by_event.table)
     _drift(store)
     _decisions(store)
     _lookup(store)
@@ -41,11 +45,6 @@ def show_summary(store: FeatureStore) -> None:
         "\nNext: [bold]make ui[/] opens Dagster on what just ran (assets, checks, sensor, plots); "
         "[bold].venv/bin/feature-assets plan[/] shows what is published and what it costs."
     )
-
-
-def _built(store: FeatureStore, spine: pa.Table, mode: str) -> TrainingSet:
-    model = FLIGHT_DELAY
-    return store.training_set(spine, service=model.service.name, timestamp=model.timestamp, mode=mode)
 
 
 def _counts(store: FeatureStore) -> None:
@@ -82,8 +81,8 @@ def _leakage(report: LeakageReport) -> None:
         out.print(f"  {feature.differing_share:6.1%} of rows   {feature.name}")
 
 
-def _aucs(store: FeatureStore, data: TrainingData, tables: Sequence[pa.Table]) -> None:
-    served, by_event = tables
+def _aucs(store: FeatureStore, data: TrainingData, by_event: pa.Table) -> None:
+    served = data.table
     _, _, test_start = FLIGHT_DELAY.split.at(data.until)
 
     def trained(table: pa.Table) -> Predictor:
@@ -118,15 +117,18 @@ def _drift(store: FeatureStore) -> None:
 def _decisions(store: FeatureStore) -> None:
     out.print("\n[bold]The gate's decisions[/]:")
     for row in Decisions(store.lake).rows(FLIGHT_DELAY.name):
+        if row.kind is Kind.CHAMPION:  # what the promotion before it led to
+            continue
         verdict = "yes" if row.go else "no"
         out.print(f"  {row.decided_at:%Y-%m-%d %H:%M} {row.kind.value} {row.candidate}: [bold]{verdict}[/]")
         for reason in row.reasons:
-            out.print(f"      {reason}", markup=False)
+            out.print(f"      {reason}", markup=False, soft_wrap=True)
 
 
 def _lookup(store: FeatureStore) -> None:
     now = store.clock.now()
-    upcoming = FLIGHT_DELAY.spine(now, now + timedelta(days=1)).slice(0, 1)
+    yesterday = FLIGHT_DELAY.spine(now - timedelta(days=1), now)
+    upcoming = yesterday.slice(yesterday.num_rows - 1)
     answer = store.get(upcoming, service=FLIGHT_DELAY.service.name)
     flight = upcoming["flight_id"][0].as_py()
     values = answer.to_pylist()[0]
@@ -136,7 +138,7 @@ def _lookup(store: FeatureStore) -> None:
         age = None if meta is None or meta.age[0] is None else str(meta.age[0]).split(".", maxsplit=1)[0]
         rows.append((name, values[name], statuses[0].name, age))
     show_table(
-        f"\nOnline lookup: flight {flight}, asked at {now:%Y-%m-%d %H:%M} UTC",
+        f"\nOnline lookup: as flight {flight}, asked at {now:%Y-%m-%d %H:%M} UTC",
         ("feature", "value", "status", "age"),
         rows,
     )
