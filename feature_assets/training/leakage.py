@@ -37,11 +37,11 @@ PERCENTILES = (50, 90, 99)
 
 
 class FeatureLeakage(msgspec.Struct, frozen=True):
-    """One feature. `share` of the rows have another value in the other training set; `staleness`: how old values were.
+    """One feature: `share` of the rows have another value in the other training set.
 
-    `mean_absolute_difference` is over rows where both are numbers, None where there are none. `staleness` holds the 50th,
-    90th and 99th percentile of as_of minus event_at of the served values; empty if none was found, or if the feature is
-    computed at request time.
+    `mean_absolute_difference` is over rows where both are numbers, None where there are none. `staleness` holds the
+    50th, 90th and 99th percentile of as_of minus event_at of the served values; empty if none was found, or if the
+    feature is computed at request time.
     """
 
     feature: str
@@ -203,7 +203,7 @@ def _justified(table: pa.Table, spine: Spine, ref: FeatureRef, of: ViewState, pa
 
 
 def _is_value_of(answered: pa.ChunkedArray, stored: pa.ChunkedArray, feature: Feature) -> Bools:
-    """Whether an answer is the stored value, or stands in for it: the default, or null, which an expired value becomes."""
+    """Whether an answer is the stored value, or the default (or null), which stands in for an expired one."""
     stands_in = pa.chunked_array([pa.array([feature.default] * len(answered), feature.dtype)])
     return same_values(answered, stored) | same_values(answered, stands_in)
 
@@ -216,10 +216,11 @@ def same_values(left: pa.ChunkedArray, right: pa.ChunkedArray) -> Bools:
     if pa.types.is_nested(left.type):
         pairs = zip(left.to_pylist(), right.to_pylist(), strict=True)
         return np.fromiter((repr(one) == repr(other) for one, other in pairs), np.bool_, count=len(left))
-    same = np.array(pc.fill_null(pc.equal(left, right), False))  # noqa: FBT003 - Arrow's signature
+    same: Bools = np.array(pc.fill_null(pc.equal(left, right), False))  # noqa: FBT003 - Arrow's signature
     if pa.types.is_floating(left.type):
         same |= np.asarray(pc.fill_null(pc.and_(pc.is_nan(left), pc.is_nan(right)), False))  # noqa: FBT003
-    return same | (np.asarray(left.is_null()) & np.asarray(right.is_null()))
+    same |= np.asarray(left.is_null()) & np.asarray(right.is_null())
+    return same
 
 
 def _mean_difference(left: pa.ChunkedArray, right: pa.ChunkedArray) -> float | None:

@@ -18,7 +18,7 @@ from feature_assets.errors import (
     did_you_mean,
 )
 
-TYPES = [value for _, value in inspect.getmembers(errors, inspect.isclass) if value.__module__ == errors.__name__]
+TYPES = [value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, FeatureAssetsError)]
 
 
 def drawn() -> list[tuple[str, str, bool]]:
@@ -47,7 +47,7 @@ def test_what_may_be_retried_is_a_property_of_the_type() -> None:
     }
 
 
-@pytest.mark.parametrize("type_", [t for t in TYPES if t.__init__ is FeatureAssetsError.__init__])
+@pytest.mark.parametrize("type_", [t for t in TYPES if t not in {NaiveTimestampError, UnknownNameError}])
 def test_a_message_ends_with_the_way_out(type_: type[FeatureAssetsError]) -> None:
     error = type_("view a: it rains", hint="wait")
     assert (error.message, error.hint) == ("view a: it rains", "wait")

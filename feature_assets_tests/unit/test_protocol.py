@@ -127,8 +127,9 @@ def test_of_a_replay_that_goes_further_only_the_rest_is_applied() -> None:
 
 
 def test_what_is_committed_is_forgotten_of_this_partition_alone() -> None:
-    recent = (Recent(PLACE, 0, 3, 10), Recent(PLACE, 4, 6, 20), Recent("log/1", 0, 1, 30))
-    item = Item(1, None, StreamSection({PLACE: 6, "log/1": 1}, recent, b""))
+    recent = (Recent(PLACE, 0, 3, 10), Recent(PLACE, 4, 5, 20), Recent("log/1", 0, 1, 30))
+    # Committed up to 5 means that 5 itself is replayed.
+    item = Item(1, None, StreamSection({PLACE: 5, "log/1": 1}, recent, b""))
     further, _ = applied(item, [8], committed=5)
     assert further is not None
     assert further.streams is not None

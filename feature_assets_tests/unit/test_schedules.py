@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from feature_assets.clock import ReplayClock
 from feature_assets.definition.project import Project
-from feature_assets.definition.view import FeatureView
+from feature_assets.definition.view import FeatureView, Sql
 from feature_assets.orchestration.build import definitions_of
 from feature_assets.orchestration.schedules import days_due, materialize_schedules
 from feature_assets_tests.weather import source, view
@@ -47,8 +47,8 @@ def test_yesterday_and_what_may_still_change_as_far_as_somebody_has_it(views: li
 
 
 def test_a_view_with_several_sources_has_the_days_that_all_of_them_have() -> None:
-    early, late = source("early", end=FIRST + 10 * DAY), source("late", start=FIRST + 5 * DAY)
-    both = view(sources=[early, late], revisit=1)
+    early, late = source(name="early", end=FIRST + 10 * DAY), source(name="late", start=FIRST + 5 * DAY)
+    both = view(Sql("SELECT * FROM early JOIN late USING (airport)"), sources=[early, late], revisit=1)
     assert days_due([both], FIRST + 5 * DAY) == ()
     assert days_due([both], FIRST + 6 * DAY) == (FIRST + 5 * DAY,)
     assert days_due([both], FIRST + 11 * DAY) == (FIRST + 9 * DAY,)
@@ -71,9 +71,9 @@ def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReplayClock:
 
 
 def test_a_tick_asks_for_its_views_and_their_sources_at_the_simulated_day(clock: ReplayClock) -> None:
-    reports, other = source(), source("other")
-    early = view("early", sources=reports, schedule="0 1 * * *", revisit=2)
-    late = view("late", sources=other, schedule="0 6 * * *")
+    reports, other = source(), source(name="other")
+    early = view(name="early", sources=reports, schedule="0 1 * * *", revisit=2)
+    late = view(name="late", sources=other, schedule="0 6 * * *")
     project = Project("two", sources=[reports, other], views=[late, early], services=[])
     assert [(one.name, one.cron_schedule) for one in materialize_schedules(project)] == [
         ("daily", "0 1 * * *"),

@@ -36,7 +36,17 @@ def show_summary(store: FeatureStore) -> None:
         timestamp=FLIGHT_DELAY.timestamp,
         mode="as_of_event",
     )
-    _leakage(leakage_report(served, by_event, service=FLIGHT_DELAY.service, lake=store.lake, ledger=store.ledger))
+    _leakage(
+        leakage_report(
+            served,
+            by_event,
+            project=store.project,
+            lake=store.lake,
+            ledger=store.ledger,
+            verdicts=store.verdicts,
+            memory_limit=store.memory_limit,
+        )
+    )
     _aucs(store, data, by_event.table)
     _drift(store)
     _decisions(store)
@@ -72,13 +82,13 @@ def _counts(store: FeatureStore) -> None:
 
 
 def _leakage(report: LeakageReport) -> None:
-    worst = sorted(report.features, key=lambda feature: -feature.differing_share)[:MOST_LEAKING]
+    worst = sorted(report.features, key=lambda feature: -feature.share)[:MOST_LEAKING]
     out.print(
-        f"\n[bold]Leakage[/]: {report.leaked_rows} leaked values in {report.rows:,} rows as served. "
-        "A join on event time alone would have used another value in:"
+        f"\n[bold]Leakage[/] in {report.rows:,} rows: {report.leaked_served:,} use a value that was not available yet as "
+        f"served; {report.leaked_by_event:,} would, joined on event time. Most affected:"
     )
     for feature in worst:
-        out.print(f"  {feature.differing_share:6.1%} of rows   {feature.name}")
+        out.print(f"  {feature.share:6.1%} of rows differ   {feature.feature}")
 
 
 def _aucs(store: FeatureStore, data: TrainingData, by_event: pa.Table) -> None:

@@ -14,6 +14,7 @@ from feature_assets.online.push import PushResult
 from feature_assets.orchestration.assets.keys import freshness, online_key, owners, view_key
 from feature_assets.orchestration.checks import read_back_result, read_back_spec
 from feature_assets.orchestration.resources import Platform, reported
+from feature_assets.settings import load_settings
 
 
 def online_asset(project: Project, view: FeatureView) -> dg.AssetsDefinition:
@@ -24,7 +25,7 @@ def online_asset(project: Project, view: FeatureView) -> dg.AssetsDefinition:
         key=key,
         deps=[view_key(view)],
         group_name="online",
-        kinds={"dynamodb"},
+        kinds={load_settings().online.value},
         owners=owners(view.owner),
         description=f"The newest visible row of each {view.entity.name}, packed, in the online store.",
         freshness_policy=freshness(view.freshness),

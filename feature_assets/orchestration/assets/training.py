@@ -50,8 +50,8 @@ def training_set_asset(project: Project, model: Model) -> dg.AssetsDefinition:
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name="no_leak",
-            passed=report.leaked_rows == 0,
-            metadata={"leaked_rows": dg.MetadataValue.int(report.leaked_rows)},
+            passed=report.leaked_served == 0,
+            metadata={"leaked_rows": dg.MetadataValue.int(report.leaked_served)},
         )
 
     return _training_set
@@ -69,5 +69,5 @@ def _metadata(
         "target": dg.MetadataValue.text(store.target),
         "commit_seq": dg.MetadataValue.json(built.manifest.commit_seq),
         "availability": dg.MetadataValue.json({str(c["values"]): c["counts"] for c in counts}),
-        "leakage": dg.MetadataValue.md(report.markdown()),
+        "leakage": dg.MetadataValue.md(report.to_markdown()),
     }
