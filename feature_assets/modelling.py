@@ -51,7 +51,15 @@ def leakage(store: FeatureStore, model: Model, built: TrainingSet) -> LeakageRep
     """How far `built` differs from what a join on event time alone would have given for the same rows."""
     spine = built.table.select(built.table.column_names[: len(model.spine(_NEVER, _NEVER).column_names)])
     by_event = store.training_set(spine, service=model.service.name, timestamp=model.timestamp, mode="as_of_event")
-    return leakage_report(built, by_event, service=model.service, lake=store.lake, ledger=store.ledger)
+    return leakage_report(
+        built,
+        by_event,
+        project=store.project,
+        lake=store.lake,
+        ledger=store.ledger,
+        verdicts=store.verdicts,
+        memory_limit=store.memory_limit,
+    )
 
 
 def newest_training_set(store: FeatureStore, model: Model) -> tuple[Manifest, TrainingData]:

@@ -111,19 +111,8 @@ def commit_files(  # noqa: PLR0913 - what a commit consists of
     """
     before = handle.version()
     adds: list[AddAction | RemoveAction] = [_add(file, data_change=replaces is None) for file in written]
-    guards = transactions(application, number)
-    operation = "commit" if application == SEQUENCE else "rewrite"
-    properties = CommitProperties(
-        custom_metadata={
-            integrity.CHECKSUM: _checksum(written, replaces or (), guards),
-            "feature_assets_operation": operation,
-            "feature_assets_number": str(number),
-            "feature_assets_rows": str(sum(file.rows for file in written)),
-            "feature_assets_run_id": run_id,
-        },
-        app_transactions=guards,
-    )
     partitioned = month is not None or any(file.month is not None for file in written)
+    version: int | None = None
     try:
         with lake.faults(*parts):
             handle.create_write_transaction(
@@ -132,7 +121,7 @@ def commit_files(  # noqa: PLR0913 - what a commit consists of
                 handle.schema(),
                 ["month"] if partitioned else None,
                 partition_filters=[("month", "=", month)] if month is not None and replaces is not None else None,
-                commit_properties=properties,
+                commit_properties=_properties(written, replaces or (), application, number, run_id),
                 post_commithook_properties=_HOOKS,
             )
     except (CommitFailedError, FeatureAssetsError):
@@ -140,17 +129,30 @@ def commit_files(  # noqa: PLR0913 - what a commit consists of
         version = _landed(lake, parts, written, before)
         if version is None:
             raise
-    else:
-        version = None
     crash_point("table.after_log")
-    # From the version it started from, inclusive: the commit before this one may not have been synced by its writer
-    # yet.
+    # From the version it started from: the writer of the commit before this one may not have synced it yet.
     lake.sync_log(*parts, after=before - 1)
     if version is None:
         version = _version_of(lake, parts, written, before)
     if version // CHECKPOINT_EVERY > before // CHECKPOINT_EVERY:
         _checkpoint(lake, parts)
     return version
+
+
+def _properties(
+    written: Sequence[DataFile], replaces: Sequence[files.FileInfo], application: str, number: int, run_id: str
+) -> CommitProperties:
+    guards = transactions(application, number)
+    return CommitProperties(
+        custom_metadata={
+            integrity.CHECKSUM: _checksum(written, replaces, guards),
+            "feature_assets_operation": "commit" if application == SEQUENCE else "rewrite",
+            "feature_assets_number": str(number),
+            "feature_assets_rows": str(sum(file.rows for file in written)),
+            "feature_assets_run_id": run_id,
+        },
+        app_transactions=guards,
+    )
 
 
 def _add(file: DataFile, *, data_change: bool) -> AddAction:

@@ -128,9 +128,7 @@ def _ours(message: str, error: sqlite3.Error) -> FeatureAssetsError:
     if _code(error) == sqlite3.SQLITE_FULL:
         return StorageFullError(message, hint="free some space; a push that is run again continues where it stopped")
     if _code(error) in _DAMAGED:
-        hint = (
-            "the file is damaged, or it is no SQLite file; move it away and push with --rebuild: the lake has all of it"
-        )
+        hint = "the file is damaged, or no SQLite file; move it away and push with --rebuild: the lake has all of it"
     elif _code(error) == sqlite3.SQLITE_CANTOPEN:
         hint = "is the folder there, and is the file yours to read and write?"
     elif is_missing_table(error):

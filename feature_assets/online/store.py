@@ -25,7 +25,7 @@ class Put(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
-    """What a store holds under a key. (It can be in no cycle, so the collector need not look at thousands of them.)"""
+    """What a store holds under a key. It can be in no cycle: the collector need not look at thousands of them."""
 
     seq: int
     value: bytes

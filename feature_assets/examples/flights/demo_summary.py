@@ -84,8 +84,8 @@ def _counts(store: FeatureStore) -> None:
 def _leakage(report: LeakageReport) -> None:
     worst = sorted(report.features, key=lambda feature: -feature.share)[:MOST_LEAKING]
     out.print(
-        f"\n[bold]Leakage[/] in {report.rows:,} rows: {report.leaked_served:,} use a value that was not available yet as "
-        f"served; {report.leaked_by_event:,} would, joined on event time. Most affected:"
+        f"\n[bold]Leakage[/] in {report.rows:,} rows: {report.leaked_served:,} use a value that was not available yet; "
+        f"joined on event time, {report.leaked_by_event:,} would. Most affected:"
     )
     for feature in worst:
         out.print(f"  {feature.share:6.1%} of rows differ   {feature.feature}")
