@@ -8,6 +8,7 @@ applied to.
 from datetime import UTC, date, datetime, timedelta
 
 from feature_assets.definition.model import Model
+from feature_assets.definition.version import service_version
 from feature_assets.definition.view import FeatureView
 from feature_assets.errors import RetrainingError
 from feature_assets.offline.verdicts import settled_head
@@ -22,8 +23,8 @@ from feature_assets.store import FeatureStore
 from feature_assets.training.leakage import LeakageReport, leakage_report
 from feature_assets.training.loader import Progress, TrainingSet
 from feature_assets.training.manifest import Manifest
-from feature_assets.training.modes import Mode
-from feature_assets.training.stored import FOLDER, stored_manifest, stored_table
+from feature_assets.training.modes import AsServed, Mode
+from feature_assets.training.stored import FOLDER, MANIFEST, stored_manifest, stored_table
 
 CURRENT_DAYS = 7
 """How much of the newest data is compared with the baseline: a whole week, so that weekdays weigh the same."""
@@ -63,13 +64,28 @@ def leakage(store: FeatureStore, model: Model, built: TrainingSet) -> LeakageRep
 
 
 def newest_training_set(store: FeatureStore, model: Model) -> tuple[Manifest, TrainingData]:
-    """The training set of `model` that was made last. Raises `RetrainingError` if there is none."""
-    kept = [stored_manifest(store.lake, model.name, name) for name in store.lake.names(FOLDER, model.name)]
+    """The training set that was made last of `model` as the code has it now, as served on the store.
+
+    One that was killed before it had its manifest is none. Raises `RetrainingError` if there is none.
+    """
+    kept = [
+        stored_manifest(store.lake, model.name, name)
+        for name in store.lake.names(FOLDER, model.name)
+        if store.lake.read_bytes(FOLDER, model.name, name, MANIFEST) is not None
+    ]
     if not kept:
         raise RetrainingError(
             f"model {model.name}: no training set was made yet", hint="materialize training_sets first"
         )
-    manifest = max(kept, key=lambda one: one.created_at)
+    wanted = (model.service.name, service_version(model.service), model.timestamp, store.target, AsServed())
+    fitting = [one for one in kept if (one.service, one.service_version, one.timestamp, one.target, one.mode) == wanted]
+    if not fitting:
+        raise RetrainingError(
+            f"model {model.name}: none of its {len(kept)} training sets is of service {model.service.name!r} as the "
+            f"code has it now (version {wanted[1]}), as served on {store.target}",
+            hint="materialize training_sets again: a model trained on what other code computed is not what is served",
+        )
+    manifest = max(fitting, key=lambda one: one.created_at)
     data = TrainingData(
         table=stored_table(store.lake, manifest),
         manifest_id=manifest.id,
@@ -119,6 +135,11 @@ def view_drift(store: FeatureStore, view: FeatureView) -> DriftRecord | None:
             (manifest.trained_until - timedelta(days=1)).date().isoformat(),
             manifest.commit_seq[view.name] if same else head,
         )
+        if not head:
+            raise RetrainingError(
+                f"view {view.name!r} (version {version}) has no day with a verdict, so there is nothing to compare",
+                hint=f"materialize it: feature-assets materialize {view.name} --from DAY",
+            )
         newest = date.fromisoformat(max(versions["partition"].to_pylist()))
         current = Window((newest - timedelta(days=CURRENT_DAYS - 1)).isoformat(), newest.isoformat(), head)
         return check_drift(

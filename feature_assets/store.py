@@ -32,7 +32,8 @@ from feature_assets.offline.lake import Lake, s3_storage_options
 from feature_assets.offline.ledger import LedgerRow, is_serving, previous_version
 from feature_assets.offline.materialize import materialize_source, materialize_view
 from feature_assets.offline.table import PartitionedTable, event_table, feature_table
-from feature_assets.offline.verdicts import Verdict, Verdicts
+from feature_assets.offline.verdicts import Verdict, Verdicts, settled_head
+from feature_assets.offline.versions import newest
 from feature_assets.online.codec import ValueCodec
 from feature_assets.online.plan import PushPlan, PushState, plan_push, push_state
 from feature_assets.online.push import PushOptions, PushResult, push
@@ -174,6 +175,21 @@ class FeatureStore:
             covering=self._covering(view),
         )
 
+    def held_up(self, view: FeatureView) -> str:
+        """Why no push of `view` is due: everything is published, or what is committed may not be."""
+        version = self.version(view)
+        pending = self.verdicts.pending(view.name, version, self.view_table(view).partition_versions())
+        if pending.num_rows:
+            first = pending["partition"][0].as_py()
+            return f"{pending.num_rows} days are pending, their verdicts are missing: materialize {first} again"
+        missing = self._covering(view) - self._passed(view, version)
+        if missing and not is_serving(self.ledger.rows(view=view.name, version=version, target=self.target)):
+            return (
+                f"version {version} does not take over before it has all days of the one that serves: "
+                f"{len(missing)} are missing, first {min(missing)}"
+            )
+        return "nothing is due"
+
     def plan_view(self, view: FeatureView) -> ViewPlan:
         """Where a view stands, and what its items take and cost online. Reads only."""
         version, table = self.version(view), self.view_table(view)
@@ -188,7 +204,7 @@ class FeatureStore:
             committed=table.head(),
             pending=self.verdicts.pending(view.name, version, versions).num_rows,
             published=state.have,
-            reason="nothing is due" if due is None else due.reason,
+            reason=self.held_up(view) if due is None else due.reason,
             size=sized(view, table, partitions, ValueCodec(view.features).pack_table),
         )
 
@@ -208,7 +224,7 @@ class FeatureStore:
         """Say that the online store no longer holds `view`: its next push loads all of it again.
 
         For a store that lost its items (a file was removed, a table dropped), which the ledger cannot know.
-        Training sets see the gap too: from now until the version serves again, nothing of it was visible.
+        A training set does not show the gap: what was answered in it is unknown, not absent.
         """
         now = to_us(self.clock.now())
         row = LedgerRow(
@@ -259,7 +275,15 @@ class FeatureStore:
         before = previous_version(rows, version)
         if before is None:
             return frozenset()
-        return frozenset(self.view_table(view, before).partition_versions()["partition"].to_pylist())
+        # A day that never passed is not served, and need not pass now.
+        return self._passed(view, before)
+
+    def _passed(self, view: FeatureView, version: str) -> frozenset[str]:
+        """The days of a version that may be served: of each, some version passed, and no verdict is missing before."""
+        versions = self.view_table(view, version).partition_versions()
+        settled = settled_head(versions, self.verdicts.of(view.name, version))
+        pairs = zip(versions["partition"].to_pylist(), versions["commit_seq"].to_pylist(), strict=True)
+        return frozenset(newest(pairs, upto=settled, excluded=self.verdicts.excluded(view.name, version)))
 
     # ----------------------------------------------------------------------------------------------------- training
     def training_set(  # noqa: PLR0913 # every choice of a training set, each by its name

@@ -238,7 +238,7 @@ def scan(
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
-        bad = _unreadable(lake, parts, files)
+        bad = next((file for file in files if not is_whole(lake, parts, file)), None)
         if bad is None:
             with lake.faults(*parts, reading=True):
                 raise
@@ -255,15 +255,16 @@ def _require_footers(lake: Lake, parts: Sequence[str], files: Sequence[FileInfo]
         raise damaged_file(lake, parts, bad.path, UNREADABLE)
 
 
-def _unreadable(lake: Lake, parts: Sequence[str], files: Sequence[FileInfo]) -> FileInfo | None:
-    """Which of the files it was: each is read whole."""
-    for file in files:
-        try:
-            with lake.filesystem(*parts).open_input_file(file.path) as source:
-                pq.ParquetFile(source, page_checksum_verification=True).read()
-        except (pa.ArrowException, OSError):
-            return file
-    return None
+def is_whole(lake: Lake, parts: Sequence[str], file: FileInfo) -> bool:
+    """Whether a file is there and as it was written: it is read whole."""
+    try:
+        if not lake.is_remote and not is_as_written(lake.path(*parts) / file.path):
+            return False
+        with lake.filesystem(*parts).open_input_file(file.path) as source:
+            pq.ParquetFile(source, page_checksum_verification=True).read()
+    except (pa.ArrowException, OSError):
+        return False
+    return True
 
 
 def damaged_file(lake: Lake, parts: Sequence[str], path: str, what: str) -> TableDamagedError:
@@ -274,7 +275,8 @@ def damaged_file(lake: Lake, parts: Sequence[str], path: str, what: str) -> Tabl
         f"data file {path} {what}",
         last_good=None if added is None else added - 1,
         way_out=(
-            "restore that file from a backup; without one, drop it with deltalake's DeltaTable.repair() and "
-            "materialize its partitions again (docs/operations.md, 'A table is damaged')"
+            "restore that file from a backup; without one, feature_assets.offline.repair.abandon(lake, "
+            f"{', '.join(map(repr, parts))}) gives it up: then materialize the days that it names again "
+            "(docs/operations.md, 'A table is damaged')"
         ),
     )

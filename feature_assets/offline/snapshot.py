@@ -4,7 +4,7 @@ Invariant: what is read for a given `upto` depends on nothing but the committed 
 compaction or a vacuum changes neither the rows nor their order, (partition, commit_seq, row).
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,9 +18,10 @@ from pyarrow import fs
 from feature_assets.errors import OfflineError
 from feature_assets.offline import files
 from feature_assets.offline.faults import damaged
-from feature_assets.offline.files import FileInfo
+from feature_assets.offline.files import Bounds, FileInfo
 from feature_assets.offline.footer import FileVersion, versions_in
 from feature_assets.offline.lake import Lake
+from feature_assets.offline.losses import lost_commits
 from feature_assets.offline.selection import MARKER_ROW, Chosen, EventRange, Ints, bounds_of, expression, selected
 from feature_assets.offline.versions import Version
 
@@ -86,10 +87,16 @@ class Snapshot:
     def _require_every_commit(self, seqs: set[int], upto: int | None) -> None:
         """Each commit wrote a row at least and none is ever taken away, so all numbers must be there."""
         last = self.head if upto is None else min(upto, self.head)
-        if len(seqs) != last or (seqs and (min(seqs), max(seqs)) != (1, last)):
-            absent = next(seq for seq in range(1, last + 2) if seq not in seqs)
+        if len(seqs) == last and (not seqs or (min(seqs), max(seqs)) == (1, last)):
+            return
+        known = seqs | lost_commits(self.lake, self.parts)
+        name = "/".join(self.parts)
+        absent = next((seq for seq in range(1, last + 1) if seq not in known), None)
+        if absent is not None:
             what = f"its files have no row of commit {absent}, and its log has {self.head} commits"
-            raise damaged("/".join(self.parts), what)
+            raise damaged(name, what)
+        if max(seqs, default=0) > last:
+            raise damaged(name, f"its files have rows of commit {max(seqs)}, and its log has {self.head} commits")
 
     def _scanned_versions(self, unread: Sequence[FileInfo], upto: int | None) -> pa.Table:
         names = [name for name in ("partition", "commit_seq", "source_seq", "row") if name in self.schema.names]
@@ -203,15 +210,25 @@ def snapshot_of(
     with lake.faults(*parts, reading=True):
         head = handle.transaction_version(SEQUENCE) or 0
         found = files.listed(handle, event_at)
-    covered = 0
-    for low, high in sorted(file.bounds.get("commit_seq", (1, head)) for file in found):
-        if not isinstance(low, int) or not isinstance(high, int) or low > covered + 1:
-            break
-        covered = max(covered, high)
+    covered = _covered([file.bounds.get("commit_seq", (1, head)) for file in found])
+    if covered != head:
+        lost = [(number, number) for number in lost_commits(lake, parts)]
+        covered = _covered([*(file.bounds.get("commit_seq", (1, head)) for file in found), *lost])
     if covered != head:
         what = f"its files hold commits up to {covered} without a gap, and its log has {head}"
         raise damaged("/".join(parts), what)
     return Snapshot(lake, parts, schema, event_at, handle.version(), head, found)
+
+
+def _covered(bounds: Iterable[Bounds]) -> int:
+    """Up to which number the bounds leave no gap."""
+    covered = 0
+    numbers = [(low, high) for low, high in bounds if isinstance(low, int) and isinstance(high, int)]
+    for low, high in sorted(numbers):
+        if low > covered + 1:
+            break
+        covered = max(covered, high)
+    return covered
 
 
 def read_newest(taken: Callable[[], Snapshot], read: Callable[[Snapshot], _T]) -> _T:

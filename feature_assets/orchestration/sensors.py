@@ -67,10 +67,9 @@ def push_sensor(project: Project) -> dg.SensorDefinition:
 def _wanted_push(
     instance: dg.DagsterInstance, store: FeatureStore, view: FeatureView
 ) -> tuple[dg.RunRequest | None, str]:
-    due = _due(store, view)
-    if due is None:
-        return None, "nothing is due"
-    wanted, reason = due
+    wanted, reason = _due(store, view)
+    if wanted is None:
+        return None, reason
     if instance.get_runs(dg.RunsFilter(tags={VIEW_TAG: view.name}, statuses=_IN_FLIGHT), limit=1):
         return None, f"a push is in flight, and one is due: {reason}"
     earlier = instance.get_run_records(dg.RunsFilter(tags={VIEW_TAG: view.name, WANTED_TAG: wanted}))
@@ -89,13 +88,13 @@ def _wanted_push(
     return request, reason
 
 
-def _due(store: FeatureStore, view: FeatureView) -> tuple[str, str] | None:
-    """What should be pushed, and why; None if nothing should."""
+def _due(store: FeatureStore, view: FeatureView) -> tuple[str | None, str]:
+    """What should be pushed, and why; None if nothing should, and why not."""
     try:
         plan = store.plan_push(view)
+        return (None, store.held_up(view)) if plan is None else (f"{plan.version}:{plan.commit_seq}", plan.reason)
     except FeatureAssetsError as error:
         return f"{store.version(view)}:{UNREADABLE}", f"what is due cannot be read: {error.message}"
-    return None if plan is None else (f"{plan.version}:{plan.commit_seq}", plan.reason)
 
 
 def backoff(attempt: int) -> timedelta:

@@ -34,6 +34,8 @@ from feature_assets.training.spine import Spine, parse_spine
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 PERCENTILES = (50, 90, 99)
+_ROW, _NUMBER = "#row", "#number"
+"""Names that no key can have."""
 
 
 class FeatureLeakage(msgspec.Struct, frozen=True):
@@ -180,17 +182,17 @@ def _justified(table: pa.Table, spine: Spine, ref: FeatureRef, of: ViewState, pa
         {
             **{f"key {name}": column for name, column in zip(keys, spine.keys(ref), strict=True)},
             EVENT_AT: table.column(f"{ref.prefix}{SEPARATOR}{EVENT_AT}"),
-            "row": pa.array(np.arange(table.num_rows)),
+            _ROW: pa.array(np.arange(table.num_rows)),
         }
     ).take(pa.array(used))
     justified = np.zeros(table.num_rows, np.bool_)
     for part in parts:
         seen = seen_rows(of, versions_looked_at(of, AsServed()), part, tuple(names), AsServed())
-        there = seen.table.select([*keys, EVENT_AT]).append_column("number", pa.array(np.arange(len(seen.version))))
+        there = seen.table.select([*keys, EVENT_AT]).append_column(_NUMBER, pa.array(np.arange(len(seen.version))))
         both = asked.join(
             there, keys=[*(f"key {name}" for name in keys), EVENT_AT], right_keys=[*keys, EVENT_AT], join_type="inner"
         )
-        row, number = np.asarray(both.column("row")), np.asarray(both.column("number"))
+        row, number = np.asarray(both.column(_ROW)), np.asarray(both.column(_NUMBER))
         ok = (seen.available_at[number] <= spine.as_of[row]) & (spine.as_of[row] < seen.superseded_at[number])
         for feature in ref.selected:
             ok &= _is_value_of(

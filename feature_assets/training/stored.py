@@ -122,4 +122,4 @@ _SAME = {
 def _restored(column: pa.ChunkedArray, dtype: pa.DataType) -> pa.ChunkedArray:
     if pa.types.is_dictionary(dtype):
         return column.cast(dtype.value_type).dictionary_encode().cast(dtype)
-    return column.cast(dtype)
+    return pa.chunked_array([pa.nulls(len(column))]) if pa.types.is_null(dtype) else column.cast(dtype)

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
-from feature_assets.errors import FeatureAssetsError, TableDamagedError
+from feature_assets.errors import FeatureAssetsError, OfflineError, TableDamagedError
 from feature_assets.offline import commit
 from feature_assets.offline.lake import Lake
-from feature_assets.offline.repair import repair, repair_plan
+from feature_assets.offline.repair import abandon, repair, repair_plan
+from feature_assets.offline.rewrite import rewrite_partitioned
 from feature_assets.offline.table import PartitionedTable
 from feature_assets_tests.partitions import PATH, feature_rows, speeds, xs
 
@@ -192,7 +194,7 @@ def test_a_data_file(table: PartitionedTable, damage: Damage, what: str) -> None
     damage(path)
     with pytest.raises(TableDamagedError) as caught:
         table.read()
-    for words in (f"data file month=2013-01/{path.name} {what}", "last good version: 7", "DeltaTable.repair()"):
+    for words in (f"data file month=2013-01/{path.name} {what}", "last good version: 7", "repair.abandon("):
         assert words in str(caught.value)
     assert xs(table.read(upto=7)) == [6.0, 0.5], "what does not need the file is still there"
     with pytest.raises(TableDamagedError, match=path.name):
@@ -272,3 +274,50 @@ def test_the_same_repair_twice_keeps_both_files(table: PartitionedTable) -> None
     names = sorted(path.name for path in (folder(table) / "_aside").iterdir())
     assert names == [f"{8:020d}.json", f"{8:020d}.json.1"]
     assert_exact(table)
+
+
+# ---- giving up
+@pytest.mark.parametrize("damage", [removed, halved, emptied])
+def test_a_lost_data_file_is_given_up_and_its_day_written_again(table: PartitionedTable, damage: Damage) -> None:
+    path = data_file(table, 8)
+    damage(path)
+    plan = abandon(table.lake, *PATH, dry_run=True)
+    assert (plan.files, plan.months, plan.commits) == ((f"month=2013-01/{path.name}",), ("2013-01",), (8,))
+    with pytest.raises(TableDamagedError):
+        table.read()
+    assert abandon(table.lake, *PATH) == plan
+    assert xs(table.read()) == xs(table.read(upto=7)) == [6.0, 0.5], "the version before counts again"
+    assert table.partition_versions().column("commit_seq").to_pylist() == list(range(1, 8))
+    assert table.commit({"2013-01-01": feature_rows("2013-01-01", [7.0, 0.5])}).seq == 9
+    assert xs(table.read()) == [7.0, 0.5]
+    assert rewrite_partitioned(table).rows == 16
+    assert xs(table.read(upto=3)) == [2.0, 0.5]
+    assert abandon(table.lake, *PATH).files == ()
+
+
+def test_a_gap_that_nobody_gave_up_is_damage(table: PartitionedTable) -> None:
+    data_file(table, 5).unlink()
+    table.lake.open(*PATH).repair()
+    for call in (table.read, table.partition_versions):
+        with pytest.raises(TableDamagedError, match="commits up to 4 without a gap, and its log has 8"):
+            call()
+    assert abandon(table.lake, *PATH).commits == (5,)
+    assert xs(table.read()) == [7.0, 0.5]
+    assert abandon(table.lake, *PATH).commits == ()
+
+
+def test_an_interrupted_giving_up_is_done_again(table: PartitionedTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    halved(data_file(table, 8))
+
+    def interrupted(*_given: object, **_named: object) -> None:
+        raise OSError("interrupted")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(DeltaTable, "repair", interrupted)
+        with pytest.raises(OfflineError, match="interrupted"):
+            abandon(table.lake, *PATH)
+    with pytest.raises(TableDamagedError):
+        table.read()
+    again = abandon(table.lake, *PATH)
+    assert (len(again.files), again.commits) == (1, ()), "which commits are lost was recorded the first time"
+    assert xs(table.read()) == [6.0, 0.5]

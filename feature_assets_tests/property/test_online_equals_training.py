@@ -15,7 +15,7 @@ from decimal import Decimal
 from math import inf, nan
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -110,7 +110,6 @@ SALES = pa.schema(
 
 Row = dict[str, Any]
 Key = tuple[object, ...]
-T = TypeVar("T")
 
 
 def no_sales(start: datetime, end: datetime, now: datetime) -> pa.Table:
@@ -211,6 +210,7 @@ def project_of(source: BatchSource, generation: int = 0) -> Project:
 PROJECT = project_of(SOURCE)
 SERVICE = PROJECT.service("shop")
 NAMES = [column.name for column in SERVICE.output_columns]
+VIEW_OF = {ref.prefix: ref.view.name for ref in SERVICE.refs}
 
 
 # -------------------------------------------------------------------------------------------------------- what happens
@@ -507,7 +507,7 @@ class World:
 
     def _require_equal(self, answer: Answer, asked: pa.Table) -> None:
         loading = {view.name for view in PROJECT.views if not self.serves(view)}
-        assert all((meta.version is None) == (view_of[prefix] in loading) for prefix, meta in answer.meta.items())
+        assert all((meta.version is None) == (VIEW_OF[prefix] in loading) for prefix, meta in answer.meta.items())
         statuses = {name: set(found) for name, found in answer.status.items()}
         known = [name for name in NAMES if not any(status.is_unknown for status in statuses[name])]
         self.seen.update(status for found in statuses.values() for status in found)
@@ -548,9 +548,6 @@ class World:
         return bool(first) and all(version in judged for version in first)
 
 
-view_of = {ref.prefix: ref.view.name for ref in SERVICE.refs}
-
-
 def _plain(asked: pa.Table) -> pa.Table:
     return asked.set_column(0, "shop", asked["shop"].cast(pa.string()))
 
@@ -564,7 +561,7 @@ def lived(random: Random, steps: int) -> World:
     return world
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(random=st.randoms(use_true_random=True), steps=st.sampled_from([60, 30, 15, 8, 4]))
 def test_what_is_served_is_what_is_trained_on_at_once_and_in_retrospect(random: Random, steps: int) -> None:
     lived(random, steps)

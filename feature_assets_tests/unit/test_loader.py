@@ -42,7 +42,7 @@ def rows(table: pa.Table, *names: str) -> list[tuple[object, ...]]:
     return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
 
 
-# -------------------------------------------------------------------------------------------------------- what comes back
+# ------------------------------------------------------------------------------------------------------ what comes back
 
 
 def test_the_spine_comes_back_untouched_and_the_features_after_it(trained: Trained) -> None:
@@ -148,10 +148,10 @@ def test_the_memory_limit_does_not_change_the_result(trained: Trained, limit: in
 def test_a_view_too_large_for_the_limit_is_looked_at_in_parts(trained: Trained) -> None:
     steps: list[tuple[str, int, int]] = []
     # What is left for a view after what is needed anyway: a few days at a time.
-    limit = 64 * 1024**2 + 27_000
+    limit = 64 * 1024**2 + 15_000
     parts = trained.training_set(SPINE, memory_limit=limit, progress=lambda *step: steps.append(step))
     assert parts.table.equals(trained.training_set(SPINE).table)
-    assert [step for step in steps if step[0] == "weather"][-1][1:] > (3, 3)
+    assert [step for step in steps if step[0] == "weather"][-1][1:] > (4, 4)
     assert all(done <= total for _, done, total in steps)
 
 
@@ -166,7 +166,9 @@ def test_from_pandas_and_back(trained: Trained) -> None:
     frame.index = pd.Index(range(100, 100 + len(FLIGHTS)), name="whatever")
     frame["origin"] = frame["origin"].astype("category")
     made = trained.training_set(frame)
-    assert made.table.drop_columns(["origin"]).equals(trained.training_set(SPINE).table.drop_columns(["origin"]))
+    # pandas keeps text as large text, and categories as a dictionary.
+    ours = made.table.drop_columns(SPINE.column_names)
+    assert ours.equals(trained.training_set(SPINE).table.drop_columns(SPINE.column_names))
     back = made.to_pandas()
     assert back["origin"].tolist() == frame["origin"].tolist()
     assert str(back["trip__heavy"].dtype) == "bool"
@@ -202,7 +204,7 @@ def test_only_a_row_without_a_label_is_dropped(trained: Trained) -> None:
         trained.training_set(spine, label=LABEL)
 
 
-# ---------------------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------ what is refused
 
 
 def without(name: str) -> pa.Table:
@@ -306,7 +308,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], dict[str, Any], type[InputError], st
     "memory for nothing": (lambda: SPINE, {"memory_limit": 1_000}, InputError, "more than memory_limit=1,000"),
     "memory for one bucket": (
         lambda: SPINE,
-        {"memory_limit": 64 * 1024**2 + 10_000},
+        {"memory_limit": 64 * 1024**2 + 6_700},
         InputError,
         "one bucket of its largest day.*raise memory_limit",
     ),
@@ -323,11 +325,11 @@ def test_what_cannot_be_asked_is_refused_and_says_the_way_out(trained: Trained, 
 
 def test_a_view_without_anything_to_train_on(tmp_path: Path, trained: Trained) -> None:
     there = replace(trained, lake=Lake(str(tmp_path)))
-    with pytest.raises(InputError, match="view 'weather'.*not been materialized(?s:.*)feature-assets materialize"):
+    with pytest.raises(InputError, match=r"view 'weather'.*not been materialized(?s:.*)feature-assets materialize"):
         there.training_set(SPINE)
     there.commit(WEATHER, {0: weather_rows(0)})
     with pytest.raises(InputError, match="view 'routes'"):
         there.training_set(SPINE)
     feature_table(there.lake, ROUTES).commit({day(0): partition_table(ROUTES, route_rows(0))})
-    with pytest.raises(InputError, match="view 'routes'.*no verdict on its first commit yet"):
+    with pytest.raises(InputError, match=r"view 'routes'.*no verdict on its first commit yet"):
         there.training_set(SPINE)
