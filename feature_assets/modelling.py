@@ -7,6 +7,9 @@ applied to.
 
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
+import pyarrow as pa
+
 from feature_assets.definition.model import Model
 from feature_assets.definition.version import service_version
 from feature_assets.definition.view import FeatureView
@@ -25,6 +28,9 @@ from feature_assets.training.loader import Progress, TrainingSet
 from feature_assets.training.manifest import Manifest
 from feature_assets.training.modes import AsServed, Mode
 from feature_assets.training.stored import FOLDER, MANIFEST, stored_manifest, stored_table
+
+LEAKAGE = "leakage.json"
+"""The leakage report, beside the training set that it is about."""
 
 CURRENT_DAYS = 7
 """How much of the newest data is compared with the baseline: a whole week, so that weekdays weigh the same."""
@@ -49,17 +55,30 @@ def model_training_set(
 
 
 def leakage(store: FeatureStore, model: Model, built: TrainingSet) -> LeakageReport:
-    """How far `built` differs from what a join on event time alone would have given for the same rows."""
-    spine = built.table.select(built.table.column_names[: len(model.spine(_NEVER, _NEVER).column_names)])
-    by_event = store.training_set(spine, service=model.service.name, timestamp=model.timestamp, mode="as_of_event")
-    return leakage_report(
+    """How far `built` differs from a join on event time alone; kept beside the training set, if that has a name."""
+    name, id_ = built.manifest.name, built.manifest.id
+    kept = store.lake.read_bytes(FOLDER, name, id_, LEAKAGE) if name is not None else None
+    if kept is not None:
+        return msgspec.json.decode(kept, type=LeakageReport)
+    report = leakage_report(
         built,
-        by_event,
+        by_event_time(store, model, built.table),
         project=store.project,
         lake=store.lake,
         ledger=store.ledger,
         verdicts=store.verdicts,
         memory_limit=store.memory_limit,
+    )
+    if name is not None:
+        store.lake.write_bytes(msgspec.json.encode(report), FOLDER, name, id_, LEAKAGE)
+    return report
+
+
+def by_event_time(store: FeatureStore, model: Model, table: pa.Table) -> TrainingSet:
+    """The same rows as a training set's `table`, joined on event time alone: for comparison, it leaks."""
+    columns = model.spine(_NEVER, _NEVER).column_names
+    return store.training_set(
+        table.select(columns), service=model.service.name, timestamp=model.timestamp, mode="as_of_event"
     )
 
 

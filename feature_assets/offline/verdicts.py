@@ -60,6 +60,9 @@ class Verdicts:
 
     def __init__(self, lake: Lake) -> None:
         self._table = AppendTable(lake, ("verdicts",), SCHEMA)
+        # Verdicts are final and only appended: what was read once is read again only for what came after it.
+        self._known: pa.Table | None = None
+        self._upto = 0
 
     def record(self, verdicts: Sequence[Verdict], *, run_id: str = "") -> int:
         """Record, in one commit, those that are about versions without a verdict; returns how many that were."""
@@ -80,11 +83,20 @@ class Verdicts:
 
     def of(self, view: str, version: str) -> pa.Table:
         """The verdicts that count of a view version: the fields of `Verdict`, by (commit_seq, partition)."""
-        rows = self._table.read(equal={"view": view, "version": version}, columns=tuple(SCHEMA.names))
+        known = self._refreshed()
+        mine = pc.and_(pc.equal(known["view"], view), pc.equal(known["version"], version))
+        rows = known.filter(mine).select(SCHEMA.names)
         rows = rows.rename_columns([_attribute(name) for name in SCHEMA.names])
         numbered = rows.append_column("_at", pa.array(range(rows.num_rows), pa.int64()))
         first = numbered.group_by(["partition", "commit_seq"]).aggregate([("_at", "min")]).column("_at_min")
         return rows.take(first).sort_by([("commit_seq", "ascending"), ("partition", "ascending")])
+
+    def _refreshed(self) -> pa.Table:
+        fresh = self._table.read(after=self._upto)
+        if self._known is None or fresh.num_rows:
+            self._upto = max(self._upto, pc.max(fresh["commit_seq"]).as_py() or 0)
+            self._known = fresh if self._known is None else pa.concat_tables([self._known, fresh])
+        return self._known
 
     def pending(self, view: str, version: str, partition_versions: pa.Table) -> pa.Table:
         """The rows of `partition_versions` that have no verdict."""

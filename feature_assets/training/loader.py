@@ -8,9 +8,8 @@ It trains nothing, and it does not ask the online store: what that showed is in 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 
 from feature_assets.clock import Clock, to_us
@@ -36,18 +35,12 @@ from feature_assets.training.point_in_time import Looked, looked_up, versions_lo
 from feature_assets.training.spine import Immature, Spine, mature, parse_spine
 from feature_assets.training.stored import write_training_set
 
+if TYPE_CHECKING:
+    # A second to import, and only who asks for a frame needs it.
+    import pandas as pd
+
 Progress = Callable[[str, int, int], None]
 """Called as (what, done, total)."""
-
-
-_NULLABLE: Mapping[pa.DataType, Any] = {
-    pa.bool_(): pd.BooleanDtype(),
-    pa.int8(): pd.Int8Dtype(),
-    pa.int16(): pd.Int16Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(),
-}
-"""pandas would make floats (and objects) of these where a value is missing, and lose large ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +55,21 @@ class TrainingSet:
         """The spine's columns, the features, and where they come from."""
         return self.table
 
-    def to_pandas(self) -> pd.DataFrame:
+    def to_pandas(self) -> "pd.DataFrame":
         """The same as a frame with a fresh index. Integers and booleans stay what they are where some are null."""
+        # pandas would make floats (and objects) of these where a value is missing, and lose large ones.
+        nullable = {
+            pa.bool_(): "boolean",
+            pa.int8(): "Int8",
+            pa.int16(): "Int16",
+            pa.int32(): "Int32",
+            pa.int64(): "Int64",
+        }
         frame: pd.DataFrame = self.table.to_pandas()
         for name, column in zip(self.table.column_names, self.table.columns, strict=True):
-            if column.null_count and column.type in _NULLABLE:
-                frame[name] = column.to_pandas(types_mapper=_NULLABLE.get)
+            if column.null_count and column.type in nullable:
+                # By way of objects: numpy's integers have no null.
+                frame[name] = column.to_pandas(integer_object_nulls=True).astype(nullable[column.type])
         return frame
 
     def to_delta(self) -> str:

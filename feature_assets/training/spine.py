@@ -12,7 +12,6 @@ from typing import Any, Literal
 import narwhals as nw
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -143,7 +142,7 @@ def _arrow(given: object) -> pa.Table:
             table = given
         elif isinstance(given, pa.RecordBatch):
             table = pa.Table.from_batches([given])
-        elif isinstance(given, pd.DataFrame):
+        elif nw.dependencies.is_pandas_dataframe(given):
             table = pa.Table.from_pandas(given, preserve_index=False)
         else:
             frame: Any = given

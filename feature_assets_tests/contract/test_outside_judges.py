@@ -8,6 +8,7 @@ they expect is theirs.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from feature_assets.definition.version import view_version
 from feature_assets.definition.view import FeatureView
 from feature_assets.offline.delta_ledger import DeltaLedger
 from feature_assets.offline.lake import Lake
-from feature_assets.offline.ledger import LedgerRow, MemoryLedger
+from feature_assets.offline.ledger import Ledger, LedgerRow, MemoryLedger
+from feature_assets.offline.partitioned import PartitionedTable
 from feature_assets.offline.table import feature_table
 from feature_assets.offline.verdicts import Verdicts
 from feature_assets.training.answer import added_columns
@@ -54,28 +56,33 @@ class Told:
     def history(self) -> History:
         version = view_version(self.view)
         if self.root is None:
-            table, verdicts, ledger = MemoryTable(self.view), MemoryVerdicts(), MemoryLedger()
-        else:
-            lake = Lake(self.root)
-            table, verdicts, ledger = feature_table(lake, self.view), Verdicts(lake), DeltaLedger(lake)
+            return self._told(version, MemoryTable(self.view), MemoryVerdicts(), MemoryLedger())
+        lake = Lake(self.root)
+        return self._told(version, feature_table(lake, self.view), Verdicts(lake), DeltaLedger(lake))
+
+    def _told(
+        self,
+        version: str,
+        table: MemoryTable | PartitionedTable,
+        verdicts: MemoryVerdicts | Verdicts,
+        ledger: Ledger,
+    ) -> History:
         about: dict[str, Any] = {"view": self.view.name, "version": version, "target": TARGET}
         ledger.append([LedgerRow(kind="serving", **about, sent_at=0, acked_at=0, commit_seq=0)])
         for seq, commit in enumerate(self.commits, start=1):
             tables = {name: partition_table(self.view, rows) for name, rows in commit.partitions.items()}
             if isinstance(table, MemoryTable):
-                assert table.commit(tables) == seq
+                table.commit(tables)
+            else:
+                table.commit(tables, source_seq=dict.fromkeys(tables, seq), force=frozenset(tables))
+            if isinstance(verdicts, MemoryVerdicts):
                 verdicts.judge(self.view.name, version, {(name, seq): True for name in tables})
             else:
-                assert table.commit(tables, source_seq=dict.fromkeys(tables, seq)).seq == seq
                 verdicts.record([verdict(self.view.name, version, name, seq) for name in tables])
             if commit.visible_at is not None:
                 at = to_us(commit.visible_at)
-                ledger.append(
-                    [
-                        LedgerRow(kind="ack", **about, sent_at=at, acked_at=at, bucket=bucket, commit_seq=seq)
-                        for bucket in range(self.view.buckets)
-                    ]
-                )
+                done = partial(LedgerRow, kind="ack", **about, sent_at=at, acked_at=at, commit_seq=seq)
+                ledger.append([done(bucket=bucket) for bucket in range(self.view.buckets)])
         return History(lambda _, __: table, verdicts, ledger, TARGET)
 
     def ask(

@@ -385,7 +385,7 @@ def test_a_commit_that_fails_is_unknown(path: Path, monkeypatch: pytest.MonkeyPa
 def test_no_sqlite_file_at_all(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"this is a letter, and has been one from the beginning\n" * 100)
-    with pytest.raises(StoreRefusedError, match="push again") as raised:
+    with pytest.raises(StoreRefusedError, match="no SQLite file") as raised:
         SQLiteStore(path)
     assert str(path) in raised.value.message
 
@@ -413,5 +413,5 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
-    with pytest.raises(StoreRefusedError, match="cannot open the online store"):
+    with pytest.raises(StoreRefusedError, match="cannot open it"):
         SQLiteStore(tmp_path)

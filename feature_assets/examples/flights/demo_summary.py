@@ -11,7 +11,7 @@ import pyarrow as pa
 from feature_assets.cli.output import out, show_table
 from feature_assets.clock import to_us
 from feature_assets.examples.flights.project import FLIGHT_DELAY
-from feature_assets.modelling import newest_training_set
+from feature_assets.modelling import by_event_time, leakage, newest_training_set
 from feature_assets.quality.history import DriftHistory
 from feature_assets.retraining.decisions import Decisions, Kind
 from feature_assets.retraining.manifest import TrainingData
@@ -19,7 +19,7 @@ from feature_assets.retraining.metrics import auc
 from feature_assets.retraining.predictor import Predictor, load
 from feature_assets.retraining.trainer import between, labels_of, train
 from feature_assets.store import FeatureStore
-from feature_assets.training.leakage import LeakageReport, leakage_report
+from feature_assets.training.leakage import LeakageReport
 from feature_assets.training.loader import TrainingSet
 
 MOST_LEAKING = 5
@@ -29,25 +29,8 @@ def show_summary(store: FeatureStore) -> None:
     """Print the summary of a finished demo."""
     _counts(store)
     manifest, data = newest_training_set(store, FLIGHT_DELAY)
-    served = TrainingSet(data.table, manifest)
-    by_event = store.training_set(
-        data.table.select(FLIGHT_DELAY.spine(data.until, data.until).column_names),
-        service=FLIGHT_DELAY.service.name,
-        timestamp=FLIGHT_DELAY.timestamp,
-        mode="as_of_event",
-    )
-    _leakage(
-        leakage_report(
-            served,
-            by_event,
-            project=store.project,
-            lake=store.lake,
-            ledger=store.ledger,
-            verdicts=store.verdicts,
-            memory_limit=store.memory_limit,
-        )
-    )
-    _aucs(store, data, by_event.table)
+    _leakage(leakage(store, FLIGHT_DELAY, TrainingSet(data.table, manifest)))
+    _aucs(store, data, by_event_time(store, FLIGHT_DELAY, data.table).table)
     _drift(store)
     _decisions(store)
     _lookup(store)
