@@ -61,7 +61,7 @@ def test_the_definition_in_a_file_of_its_own_is_what_dagster_shows(
 @pytest.mark.parametrize("page", [README, OPERATIONS], ids=["README", "operations"])
 def test_every_make_target_and_command_that_a_page_names_exists(page: str) -> None:
     targets = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z]+)\b", page)) <= targets
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", page, re.MULTILINE)) <= targets
     commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     named = set(re.findall(r"\bfeature-assets ([a-z][a-z-]*)", page))
     assert named

@@ -202,6 +202,22 @@ def test_equal_values_have_equal_bytes_whatever_lies_under_their_nulls(table: pa
     assert codec.pack_table(pa.table(codec.unpack_many(packed), schema=table.schema)) == packed
 
 
+@pytest.mark.parametrize("dtype", [pa.int64(), pa.float32(), pa.decimal128(38, 2), pa.list_(pa.int16(), 2)])
+def test_what_lies_under_a_null_is_not_packed(dtype: pa.DataType) -> None:
+    width = 2 if pa.types.is_nested(dtype) else dtype.bit_width // 8
+    values = pa.Array.from_buffers(pa.int8(), 4 * width, [None, pa.py_buffer(bytes(range(1, 4 * width + 1)))])
+    second = pa.py_buffer(b"\x01")
+    if pa.types.is_nested(dtype):
+        # Both elements of the first value, and of the second none.
+        elements = pa.Array.from_buffers(pa.int16(), 4, [pa.py_buffer(b"\x03"), values.buffers()[1]])
+        array = pa.Array.from_buffers(dtype, 2, [second], children=[elements])
+    else:
+        array = pa.Array.from_buffers(dtype, 2, [second, values.buffers()[1]])
+    clean = pa.array(array.to_pylist(), dtype)
+    codec = codec_of(pa.schema([("x", dtype)]))
+    assert codec.pack_table(pa.table({"x": array})) == codec.pack_table(pa.table({"x": clean}))
+
+
 @given(tables(), st.data())
 def test_no_damage_is_decoded(table: pa.Table, data: st.DataObject) -> None:
     codec = codec_of(table.schema)
@@ -272,6 +288,14 @@ def test_a_well_made_checksum_over_nonsense_is_an_error_or_a_value_of_the_type(v
     for array, field in zip(found, SOUND.schema, strict=True):
         array.validate(full=True)
         assert array.type == field.type
+
+
+def test_a_bitmap_that_contradicts_the_values_is_an_error() -> None:
+    codec = codec_of(pa.schema([("s", pa.string())]))
+    body = bytearray(codec.pack(["x"])[:-4])
+    body[5] ^= 1
+    with pytest.raises(CodecError, match="feature 's': the bitmap and the values differ on what is null"):
+        codec.unpack_many([bytes(body) + crc32(body).to_bytes(4, "little")])
 
 
 # ------------------------------------------------------------------------------------------------ the documented form

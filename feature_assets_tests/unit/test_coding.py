@@ -40,7 +40,8 @@ def columns(types: Sequence[pa.DataType], rows: Sequence[tuple[Any, ...]], chunk
         chunks = [pa.array(values[start : start + chunk], dtype) for start in range(0, len(values), chunk)]
         if dtype == pa.string() and len(rows) % 2:
             chunks = [one.dictionary_encode() for one in chunks]
-            dtype = pa.dictionary(pa.int32(), pa.string())
+            found.append(pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string())))
+            continue
         found.append(pa.chunked_array(chunks, dtype))
     return found
 

@@ -80,6 +80,11 @@ def test_the_file_is_made_for_the_reads_it_gets(store: SQLiteStore, path: Path) 
     other.close()
 
 
+def test_a_commit_is_flushed_before_it_is_acknowledged(store: SQLiteStore) -> None:
+    full = 2
+    assert store._connection.execute("PRAGMA synchronous").fetchone() == (full,)  # noqa: SLF001 - it is the connection's
+
+
 def test_the_target_is_named_after_the_file_or_as_told(path: Path) -> None:
     for name, target in ((None, "sqlite:online"), ("demo", "sqlite:demo")):
         store = SQLiteStore(path, name=name)
