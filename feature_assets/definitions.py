@@ -7,10 +7,10 @@ view and the way out.
 import dagster as dg
 
 from feature_assets.compute.dry_run import check_transforms
+from feature_assets.opening import import_project
 from feature_assets.orchestration.build import definitions_of
 from feature_assets.quality.suite import check_suite
 from feature_assets.settings import load_settings
-from feature_assets.store import import_project
 
 
 @dg.definitions

@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     aws_region: str | None = Field(default=None, description="the region; default: as boto3 finds it")
     aws_access_key_id: SecretStr | None = Field(default=None)
     aws_secret_access_key: SecretStr | None = Field(default=None)
+    aws_session_token: SecretStr | None = Field(default=None)
     s3_endpoint: str | None = Field(default=None, description="another S3 endpoint than AWS's own")
     clock: ClockKind = Field(default=ClockKind.AUTO, description="auto, system or replay")
     memory_limit_mb: int = Field(default=4096, ge=64, description="what a training set may take while it is built")

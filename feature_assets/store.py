@@ -8,27 +8,23 @@ Invariant: it composes and keeps no state of its own; two of them over the same 
 is done by the stages below it.
 """
 
-import importlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Literal, Self
 
 import msgspec
 import pandas as pd
 import pyarrow as pa
 
-from feature_assets.clock import Clock, ReplayClock, SystemClock, to_us
+from feature_assets.clock import Clock, to_us
 from feature_assets.definition.model import Label
 from feature_assets.definition.project import Project
 from feature_assets.definition.source import BatchSource
 from feature_assets.definition.version import view_version
 from feature_assets.definition.view import FeatureView
-from feature_assets.errors import FeatureAssetsError, SettingsError, did_you_mean
 from feature_assets.offline.delta_ledger import DeltaLedger
-from feature_assets.offline.lake import Lake, s3_storage_options
+from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import LedgerRow, is_serving, previous_version
 from feature_assets.offline.materialize import materialize_source, materialize_view
 from feature_assets.offline.table import PartitionedTable, event_table, feature_table
@@ -39,12 +35,12 @@ from feature_assets.online.plan import PushPlan, PushState, plan_push, push_stat
 from feature_assets.online.push import PushOptions, PushResult, push
 from feature_assets.online.read_back import ReadBack, read_back
 from feature_assets.online.sizing import ViewSize, sized
-from feature_assets.online.sqlite import SQLiteStore, target_of
 from feature_assets.online.store import OnlineStore
+from feature_assets.opening import OnlineAccess, clock_of, import_project, lake_of
 from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
 from feature_assets.serving.reader import Answer, OnlineReader
-from feature_assets.settings import ClockKind, OnlineKind, Settings, load_settings
+from feature_assets.settings import Settings, load_settings
 from feature_assets.training.loader import Progress, TrainingSet, training_set
 from feature_assets.training.modes import Mode
 from feature_assets.training.spine import Immature
@@ -76,7 +72,7 @@ class FeatureStore:
     verdicts: Verdicts
     clock: Clock
     memory_limit: int
-    access: "OnlineAccess" = field(repr=False)
+    access: OnlineAccess = field(repr=False)
 
     @classmethod
     def open(cls, settings: Settings | None = None, *, project: Project | None = None) -> "FeatureStore":
@@ -85,13 +81,13 @@ class FeatureStore:
         Raises `SettingsError` for a wrong setting or a project that cannot be imported.
         """
         settings = settings or load_settings()
-        lake = Lake(settings.root, _storage_options(settings) if settings.is_remote else {})
+        lake = lake_of(settings)
         return cls(
             project=project or import_project(settings.project),
             lake=lake,
             ledger=DeltaLedger(lake),
             verdicts=Verdicts(lake),
-            clock=_clock(settings),
+            clock=clock_of(settings),
             memory_limit=settings.memory_limit_mb * 1024 * 1024,
             access=OnlineAccess(settings),
         )
@@ -252,6 +248,7 @@ class FeatureStore:
             ledger=self.ledger,
             store=self.online,
             pack=ValueCodec(view.features).pack_table,
+            now=to_us(self.clock.now()),
         )
 
     def reader(self) -> OnlineReader:
@@ -322,90 +319,3 @@ class FeatureStore:
             memory_limit=self.memory_limit,
             progress=progress,
         )
-
-
-@dataclass(slots=True)
-class OnlineAccess:
-    """The way to the online store of `settings`: it is opened once, when it is first needed."""
-
-    settings: Settings
-    opened: OnlineStore | None = None
-
-    def store(self) -> OnlineStore:
-        """The store. Raises what opening it raises, each time until it can be opened."""
-        if self.opened is None:
-            self.opened = _online(self.settings)
-        return self.opened
-
-    def target(self) -> str:
-        """The name of the store in the ledger. For that no file is made and nothing is sent."""
-        if self.opened is None and self.settings.online is OnlineKind.SQLITE:
-            return target_of(self.settings.sqlite_path)
-        return self.store().target
-
-    def close(self) -> None:
-        """Close what was opened; it is opened again when it is needed again."""
-        if self.opened is not None:
-            self.opened.close()
-            self.opened = None
-
-
-def import_project(address: str) -> Project:
-    """The project at `module:attribute`, also in the current folder. Raises `SettingsError` naming the cause."""
-    module_name, _, attribute = address.partition(":")
-    where = f"FEATURE_ASSETS_PROJECT={address}"
-    if not attribute:
-        raise SettingsError(f"{where}: no attribute", hint="write module:attribute, e.g. my_features.project:project")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise SettingsError(f"{where}: {error}", hint="install it, or start from the folder that holds it") from error
-    except FeatureAssetsError:
-        raise
-    except Exception as error:
-        raise SettingsError(
-            f"{where}: importing it raised {type(error).__name__}: {error}",
-            hint=f"correct the module: python -c 'import {module_name}' says where",
-        ) from error
-    found = getattr(module, attribute, None)
-    if not isinstance(found, Project):
-        what = "is no Project" if found is not None else "does not exist"
-        projects = [name for name, value in vars(module).items() if isinstance(value, Project)]
-        raise SettingsError(f"{where}: {attribute!r} {what}", hint=did_you_mean(attribute, projects))
-    return found
-
-
-def _storage_options(settings: Settings) -> dict[str, str]:
-    key, secret = settings.aws_access_key_id, settings.aws_secret_access_key
-    return s3_storage_options(
-        region_name=settings.aws_region,
-        endpoint_url=settings.s3_endpoint,
-        aws_access_key_id=None if key is None else key.get_secret_value(),
-        aws_secret_access_key=None if secret is None else secret.get_secret_value(),
-    )
-
-
-def _online(settings: Settings) -> OnlineStore:
-    if settings.online is OnlineKind.SQLITE:
-        return SQLiteStore(settings.sqlite_path)
-    from feature_assets.online.dynamodb import DynamoDBStore  # noqa: PLC0415 # boto3 takes a second; SQLite needs none of it
-
-    key, secret = settings.aws_access_key_id, settings.aws_secret_access_key
-    return DynamoDBStore(
-        settings.dynamodb_prefix,
-        region=settings.aws_region,
-        endpoint_url=settings.dynamodb_endpoint,
-        kms_key=settings.dynamodb_kms_key,
-        access_key_id=None if key is None else key.get_secret_value(),
-        secret_access_key=None if secret is None else secret.get_secret_value(),
-    )
-
-
-def _clock(settings: Settings) -> Clock:
-    path = settings.replay_clock_path
-    if settings.clock is ClockKind.REPLAY or (settings.clock is ClockKind.AUTO and path.exists()):
-        return ReplayClock(path)
-    return SystemClock()

@@ -26,8 +26,8 @@ Views = Annotated[list[str] | None, typer.Argument(help="Names of views; all of 
 
 def load_project() -> "Project":
     """The project that FEATURE_ASSETS_PROJECT names."""
+    from feature_assets.opening import import_project
     from feature_assets.settings import load_settings
-    from feature_assets.store import import_project
 
     return import_project(load_settings().project)
 

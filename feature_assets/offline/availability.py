@@ -142,6 +142,10 @@ class Timeline:
             if arrived_at is not None:
                 known_at = np.maximum(known_at, arrived_at[simulated] + self.delay)
             available[simulated] = sent[simulated] = np.minimum(known_at, self.serving_at)
+        if arrived_at is not None:
+            # The version before may have read other sources: what it had by then does not make this row known by then.
+            early = np.flatnonzero((provenance == Provenance.INHERITED) & (available < arrived_at))
+            available[early] = sent[early] = np.minimum(arrived_at[early], self.serving_at)
         return Resolved(available, self.superseded_at.ravel()[cell], sent, provenance)
 
     def inherited(self, partition: str, source_seq: int, buckets: int) -> tuple[Ints, Ints]:

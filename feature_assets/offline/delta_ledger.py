@@ -6,6 +6,7 @@ interprets nothing (`availability.py` does).
 """
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import get_args
 
 import msgspec
@@ -50,6 +51,7 @@ class DeltaLedger:
     def __init__(self, lake: Lake) -> None:
         self._table = AppendTable(lake, PATH, SCHEMA)
         self._position = 0
+        self._reading = Lock()
         self._rows: dict[str, list[tuple[int, LedgerRow]]] = {}
 
     def append(self, rows: Sequence[LedgerRow]) -> int:
@@ -85,12 +87,13 @@ class DeltaLedger:
         return self._table.head()
 
     def _refreshed(self) -> int:
-        """Read what was appended since; returns the position read up to."""
-        fresh = self._table.read(after=self._position)
-        for position, row in _rows(fresh):
-            self._rows.setdefault(row.view, []).append((position, row))
-            self._position = max(self._position, position)
-        return self._position
+        """Read what was appended since, one thread at a time; returns the position read up to."""
+        with self._reading:
+            fresh = self._table.read(after=self._position)
+            for position, row in _rows(fresh):
+                self._rows.setdefault(row.view, []).append((position, row))
+                self._position = max(self._position, position)
+            return self._position
 
     def _position_of(self, rows: Sequence[LedgerRow]) -> int | None:
         """The last position at which exactly `rows` were appended, if any: they say the same whoever did it."""

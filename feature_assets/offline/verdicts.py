@@ -7,6 +7,7 @@ evaluate anything.
 
 from collections.abc import Sequence
 from datetime import datetime
+from threading import Lock
 
 import msgspec
 import pyarrow as pa
@@ -63,6 +64,7 @@ class Verdicts:
         # Verdicts are final and only appended: what was read once is read again only for what came after it.
         self._known: pa.Table | None = None
         self._upto = 0
+        self._reading = Lock()
 
     def record(self, verdicts: Sequence[Verdict], *, run_id: str = "") -> int:
         """Record, in one commit, those that are about versions without a verdict; returns how many that were."""
@@ -92,11 +94,12 @@ class Verdicts:
         return rows.take(first).sort_by([("commit_seq", "ascending"), ("partition", "ascending")])
 
     def _refreshed(self) -> pa.Table:
-        fresh = self._table.read(after=self._upto)
-        if self._known is None or fresh.num_rows:
-            self._upto = max(self._upto, pc.max(fresh["commit_seq"]).as_py() or 0)
-            self._known = fresh if self._known is None else pa.concat_tables([self._known, fresh])
-        return self._known
+        with self._reading:
+            fresh = self._table.read(after=self._upto)
+            if self._known is None or fresh.num_rows:
+                self._upto = max(self._upto, pc.max(fresh["commit_seq"]).as_py() or 0)
+                self._known = fresh if self._known is None else pa.concat_tables([self._known, fresh])
+            return self._known
 
     def pending(self, view: str, version: str, partition_versions: pa.Table) -> pa.Table:
         """The rows of `partition_versions` that have no verdict."""

@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 
 from feature_assets.clock import Clock, duration_us, from_us, to_us
 from feature_assets.crash import crash_point
-from feature_assets.errors import OnlineError, StoreThrottledError, StoreUnreachableError
+from feature_assets.errors import OnlineError, StoreRefusedError, StoreThrottledError, StoreUnreachableError
 from feature_assets.offline.ledger import Kind, Ledger, LedgerRow, acked, is_serving, life
 from feature_assets.online.item import (
     WATERMARK_KEY,
@@ -181,6 +181,8 @@ class _Run:
             # The version was retired since: the plan is void.
             return self._result(sent_at)
         pending, serving = self._not_acknowledged(rows), not self.plan.bootstrap or is_serving(rows)
+        if pending and serving:
+            self._require_table()
         if pending:
             intents = [self._ledger_row("intent", sent_at, bucket.bucket) for bucket in pending]
             self.ledger.append(self.options.protocol.intents(intents))
@@ -195,6 +197,15 @@ class _Run:
                 serving = True
                 yield Step("push.after_serving")
         return self._result(sent_at)
+
+    def _require_table(self) -> None:
+        """Refuse a store that lost a version that serves: a push of what changed would make the rest look absent."""
+        (found,) = self.store.read(self.plan.table, [WATERMARK_KEY], consistent=True)
+        if found is None:
+            raise StoreRefusedError(
+                f"{self.plan.target} has lost {self.plan.table}: by the ledger it serves, and it has no watermark",
+                hint="load all of it again: feature-assets push --rebuild " + self.plan.view,
+            )
 
     def _bucket_steps(self, group: Sequence[BucketPlan], sent_at: int, *, last: bool) -> Iterator[Step]:
         """Bring some buckets to the plan's state, and acknowledge them."""

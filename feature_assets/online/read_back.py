@@ -8,6 +8,7 @@ It changes nothing.
 from dataclasses import dataclass
 from random import Random
 
+from feature_assets.clock import duration_us
 from feature_assets.errors import StoreUnreachableError
 from feature_assets.offline.ledger import Ledger
 from feature_assets.online.item import Row, unpack_item
@@ -53,8 +54,13 @@ def read_back(  # noqa: PLR0913 - where to look, on both sides, and how much
     pack: Pack,
     sample: int = 50,
     seed: int = 0,
+    now: int | None = None,
 ) -> ReadBack:
-    """Compare about `sample` entities, the same ones for a seed. Raises `StoreUnreachableError` if they stay unread."""
+    """Compare about `sample` entities, the same ones for a seed. Raises `StoreUnreachableError` if they stay unread.
+
+    With `now` (microseconds), an item that is absent although its row has expired by then is not missing: the store may
+    drop it.
+    """
     plan = whole_state(view, version=version, table=table, verdicts=verdicts, ledger=ledger, target=store.target)
     entities = _sampled(plan, view, table, pack, sample, Random(seed))  # noqa: S311 - which entities are looked at is no secret
     if not entities.keys:
@@ -64,10 +70,14 @@ def read_back(  # noqa: PLR0913 - where to look, on both sides, and how much
     missing: list[str] = []
     for key, row, stored in zip(entities.keys, entities.rows, found, strict=True):
         if stored is None:
-            missing += [key.hex()] if row is not None else []
+            missing += [key.hex()] if row is not None and not _may_be_dropped(row, view, now) else []
         elif not _agrees(stored, row, plan.commit_seq):
             wrong.append(key.hex())
     return ReadBack(plan.commit_seq, len(entities.keys), len(wrong), len(missing), tuple((wrong + missing)[:5]))
+
+
+def _may_be_dropped(row: Row, view: PushedView, now: int | None) -> bool:
+    return now is not None and view.ttl is not None and now - row.event_at > duration_us(view.ttl)
 
 
 def _sampled(plan: PushPlan, view: PushedView, table: VersionedTable, pack: Pack, sample: int, rng: Random) -> Entities:

@@ -29,6 +29,11 @@ event_log_storage:
   class: PooledSqliteEventLogStorage
   config:
     base_dir: {event_log}
+# A run whose process was killed would be "in flight" for ever, and hold back the pushes of its view.
+run_monitoring:
+  enabled: true
+  max_runtime_seconds: 7200
+  free_slots_after_run_end_seconds: 60
 concurrency:
   runs:
     max_concurrent_runs: 2

@@ -20,17 +20,22 @@ from feature_assets.store import FeatureStore
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What the secret holds, as JSON."""
+    """What the secret holds, as JSON. It shows none of it."""
 
     aws_access_key_id: str
     aws_secret_access_key: str
+    aws_session_token: str | None = None
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"
 
 
 class Platform(dg.ConfigurableResource[FeatureStore]):
     """Opens the feature store that `FEATURE_ASSETS_*` describe; the fields here override single settings.
 
-    `credentials_secret` names a secret in AWS Secrets Manager with the keys `aws_access_key_id` and
-    `aws_secret_access_key`, used for the lake and the online store; without it boto3's own chain is used.
+    `credentials_secret` names a secret in AWS Secrets Manager with the keys `aws_access_key_id`,
+    `aws_secret_access_key` and, for temporary ones, `aws_session_token`. They are used for the lake and the online
+    store; without a secret those of the resource `s3`, and without them what boto3 finds itself.
     """
 
     root: str | None = None
@@ -45,13 +50,10 @@ class Platform(dg.ConfigurableResource[FeatureStore]):
         overrides: dict[str, object] = {"root": self.root, "online": self.online}
         overrides["s3_endpoint"] = self.s3.endpoint_url
         overrides["aws_region"] = self.s3.region_name
-        if self.credentials_secret is not None:
-            found = self._credentials(self.credentials_secret)
-            overrides["aws_access_key_id"] = found.aws_access_key_id
-            overrides["aws_secret_access_key"] = found.aws_secret_access_key
-        elif self.s3.aws_access_key_id is not None:
-            overrides["aws_access_key_id"] = self.s3.aws_access_key_id
-            overrides["aws_secret_access_key"] = self.s3.aws_secret_access_key
+        found = self.s3 if self.credentials_secret is None else self._credentials(self.credentials_secret)
+        overrides["aws_access_key_id"] = found.aws_access_key_id
+        overrides["aws_secret_access_key"] = found.aws_secret_access_key
+        overrides["aws_session_token"] = found.aws_session_token
         store = FeatureStore.open(load_settings(**overrides), project=project)
         self._opened.append(store)
         return store
@@ -63,7 +65,13 @@ class Platform(dg.ConfigurableResource[FeatureStore]):
             self._opened.pop().close()
 
     def _credentials(self, name: str) -> Credentials:
-        text = self.secrets.get_client().get_secret_value(SecretId=name)["SecretString"]
+        try:
+            text = self.secrets.get_client().get_secret_value(SecretId=name)["SecretString"]
+        except Exception as error:
+            raise SettingsError(
+                f"the secret {name!r} cannot be read: {type(error).__name__}: {error}",
+                hint="FEATURE_ASSETS_CREDENTIALS_SECRET names it; who runs this must be allowed to read it",
+            ) from error
         try:
             return msgspec.json.decode(text, type=Credentials)
         except msgspec.DecodeError:

@@ -161,8 +161,8 @@ def _served(line: Timeline, place: Ints, table: pa.Table, number: Ints, arrived_
 
 def _is_simulated(line: Timeline, place: Ints) -> bool:
     """Whether some row of these versions is available by a rule that looks at the row's own arrival."""
-    known = (line.provenance[place] == Provenance.SIMULATED) & (line.available_at[place] != OPEN)
-    return bool(known.any())
+    modelled = np.isin(line.provenance[place], (Provenance.SIMULATED, Provenance.INHERITED))
+    return bool((modelled & (line.available_at[place] != OPEN)).any())
 
 
 def _answer_table(seen: Seen, wanted: tuple[str, ...]) -> pa.Table:

@@ -124,6 +124,8 @@ class Story:
         inherited = None if self.previous is None else self.previous.inherited(version, bucket, buckets)
         if inherited is not None:
             available_at, sent_at = inherited
+            if available_at < arrived_at:
+                available_at = sent_at = arrived_at
             return Seen(min(available_at, self.serving_at()), NEVER, min(sent_at, self.serving_at()), "inherited")
         simulated = min(max(version.end, arrived_at) + self.delay, self.serving_at())
         return Seen(simulated, NEVER, simulated, "simulated")

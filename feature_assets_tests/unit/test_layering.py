@@ -28,6 +28,7 @@ ORDER = (
     {"serving"},
     {"quality"},
     {"retraining"},
+    {"opening"},
     {"store"},
     {"modelling"},
     {""},  # the package's own __init__: the public surface

@@ -13,7 +13,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 SECRET = "canary-never-to-be-seen"
 OTHERS = {"FEATURE_ASSETS_CREDENTIALS_SECRET", "DAGSTER_HOME"}
 """Variables that are read elsewhere: by the Dagster resources, and by Dagster."""
-UNDOCUMENTED = {"FEATURE_ASSETS_AWS_ACCESS_KEY_ID", "FEATURE_ASSETS_AWS_SECRET_ACCESS_KEY"}
+CREDENTIALS = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"]
 """What the Dagster resources fill in; people have boto3's own variables for it."""
 
 
@@ -27,8 +27,7 @@ def test_with_nothing_set_everything_is_local_and_needs_no_account() -> None:
     assert not settings.is_remote
     assert settings.sqlite_path == Path("lake/online.sqlite")
     assert settings.replay_clock_path == Path("lake/replay_clock.json")
-    assert settings.aws_access_key_id is None
-    assert settings.aws_secret_access_key is None
+    assert [getattr(settings, name) for name in CREDENTIALS] == [None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_local_state_of_a_remote_root_stays_beside_the_program() -> None:
     assert load_settings(root="s3://bucket/lake", online_path="x.sqlite").sqlite_path == Path("x.sqlite")
 
 
-@pytest.mark.parametrize("name", ["aws_access_key_id", "aws_secret_access_key"])
+@pytest.mark.parametrize("name", CREDENTIALS)
 def test_a_credential_shows_in_no_form_of_the_settings_and_in_no_error(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +125,9 @@ def test_operations_names_every_variable_with_its_default_and_no_other() -> None
     rows = re.findall(r"\n\| `((?:FEATURE_ASSETS|DAGSTER)_\w+)` \| (.*?) \|", DOCS.read_text(encoding="utf-8"))
     documented = dict(rows)
     assert len(documented) == len(rows)
-    assert documented.keys() - OTHERS == {variable(name) for name in Settings.model_fields} - UNDOCUMENTED
+    assert documented.keys() - OTHERS == {variable(name) for name in Settings.model_fields} - {
+        variable(name) for name in CREDENTIALS
+    }
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, str | int) and variable(name) != "FEATURE_ASSETS_PROJECT":
             assert documented[variable(name)] == f"`{field.default}`"
