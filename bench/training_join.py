@@ -1,7 +1,7 @@
 """The point-in-time join: the loader's whole `training_set` against the bare kernel that obeys the same visibility.
 
 The bare kernel reads the same Parquet files with bare pyarrow, codes the same keys, sorts once, searches and takes:
-numpy and nothing else. It resolves no ledger, checks nothing, knows that its data is in one piece, and makes no manifest.
+numpy and nothing else. It resolves no ledger, checks nothing, knows that its data is whole, and makes no manifest.
 
     python bench/training_join.py [--rows 5000000] [--spine 500000] [--json]
 
@@ -197,7 +197,7 @@ def _available(commit: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def _bare_search(
     table: pa.Table, key: npt.NDArray[np.int64], asked: npt.NDArray[np.int64], at: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Sort by (key, event_at) once; what is visible of a key is a prefix. (No two rows have the same key and time.)"""
+    """Sort by (key, event_at) once; what is visible of a key is a prefix, as no two rows have the same key and time."""
     event_at = np.asarray(table.column("event_at").cast(pa.int64()))
     available = _available(np.asarray(table.column("commit_seq")))
     start, span = int(event_at.min()), 2 * (DAYS + 60) * DAY_US
@@ -226,9 +226,9 @@ def _bare_corrected(
         known = commit <= seq
         np.maximum.at(newest, day[known], commit[known])
         counts = (known & (newest[day] == commit))[order]
-        mine = np.flatnonzero((at >= _available(np.int64(seq))) & (at < _available(np.int64(seq + 1))))
+        mine = np.flatnonzero((at >= _available(np.array(seq))) & (at < _available(np.array(seq + 1))))
         if seq == int(commit.max()):
-            mine = np.flatnonzero(at >= _available(np.int64(seq)))
+            mine = np.flatnonzero(at >= _available(np.array(seq)))
         ends = order[counts]
         place = np.searchsorted(packed[counts], asked[mine] * span + span - 1, side="right") - 1
         found = (place >= 0) & (key[ends[place]] == asked[mine])

@@ -116,7 +116,7 @@ class MemoryTable:
         columns: tuple[str, ...],
         buckets: Collection[int] | None = None,
         event_range: tuple[datetime | None, datetime | None] | None = None,
-        ordered: bool = True,
+        ordered: bool = True,  # noqa: ARG002 - in memory, rows are always in order
     ) -> tuple[pa.Table, npt.NDArray[np.int64]]:
         schema = view_schema(self.view).append(pa.field("bucket", pa.int32()))
         whole = [self.versions[version][0] for version in sorted(versions)]

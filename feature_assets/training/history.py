@@ -6,7 +6,7 @@ It reads partition versions, verdicts and ledger rows; the feature rows themselv
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_assets.definition.view import FeatureView
 from feature_assets.errors import InputError
@@ -49,18 +50,50 @@ class KnownVerdicts(Protocol):
     def of(self, view: str, version: str) -> pa.Table:
         """Every verdict: `partition`, `commit_seq`, `passed`."""
 
-    def excluded(self, view: str, version: str) -> frozenset[Version]:
-        """The (partition, commit_seq) that failed."""
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of a view's version: its partition versions, and which of them failed."""
+
+    committed: pa.Table
+    verdicts: pa.Table
+
+    @property
+    def settled(self) -> int:
+        """The greatest commit at or below which every verdict is known."""
+        return settled_head(self.committed, self.verdicts)
+
+    @property
+    def failed(self) -> frozenset[Version]:
+        """The versions that failed."""
+        return frozenset(_pairs(self.verdicts.filter(pc.invert(self.verdicts.column("passed")))))
+
+    def upto(self, commit_seq: int) -> pa.Table:
+        """The partition versions up to a commit."""
+        return self.committed.filter(pc.less_equal(self.committed.column("commit_seq"), commit_seq))
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Where the durable history is: the table of a view's version, the verdicts, and the ledger of one target store."""
+    """Where the durable history is: the table of a view's version, the verdicts, and the ledger of one target store.
+
+    Made for one training set: what it was told of a version it remembers.
+    """
 
     table: Callable[[FeatureView, str], FeatureRows]
     verdicts: KnownVerdicts
     ledger: Ledger
     target: str
+    _told: dict[tuple[str, str], Told] = field(default_factory=dict, repr=False)
+
+    def told(self, view: FeatureView, version: str) -> Told:
+        """What is known of a version; asked for once, as each asking opens two tables."""
+        known = self._told.get((view.name, version))
+        if known is None:
+            # The verdicts last: one that is missing holds back its commit, a commit that is missing would be worse.
+            committed = self.table(view, version).partition_versions()
+            known = self._told[view.name, version] = Told(committed, self.verdicts.of(view.name, version))
+        return known
 
 
 class VersionPin(msgspec.Struct, frozen=True):
@@ -134,10 +167,10 @@ def pinned(view: FeatureView, version: str, history: History, *, position: int, 
     `position`: the ledger's, taken before this is called, so that whatever it acknowledges is already committed. Raises
     `InputError` if nothing of the view is there to be read.
     """
-    committed = history.table(view, version).partition_versions()
-    upto = settled_head(committed, history.verdicts.of(view.name, version))
+    told = history.told(view, version)
+    upto = told.settled
     if not upto:
-        what = "no verdict on its first commit yet" if committed.num_rows else "not been materialized"
+        what = "no verdict on its first commit yet" if told.committed.num_rows else "not been materialized"
         raise InputError(
             f"view {view.name!r} (version {version}) has {what}, so it has no values to train on",
             hint=f"materialize it: feature-assets materialize --view {view.name}",
@@ -159,8 +192,7 @@ def _previous(view: FeatureView, version: str, rows: Sequence[LedgerRow], histor
     chain: list[VersionPin] = []
     before = previous_version(rows, version)
     while before is not None:
-        committed = history.table(view, before).partition_versions()
-        upto = settled_head(committed, history.verdicts.of(view.name, before))
+        upto = history.told(view, before).settled
         buckets = [row.bucket for row in rows if row.version == before and row.bucket is not None]
         chain.append(VersionPin(before, upto, max(buckets, default=view.buckets - 1) + 1))
         before = previous_version(rows, before)
@@ -176,20 +208,17 @@ def state(view: FeatureView, pin: ViewPin, history: History, *, position: int) -
             view, older.version, older.commit_seq, older.buckets, pin.delay, history, ledger_rows, before
         )
     line = _timeline(view, pin.version, pin.commit_seq, pin.buckets, pin.delay, history, ledger_rows, before)
-    table = history.table(view, pin.version)
-    committed = table.partition_versions(pin.commit_seq)
-    excluded = history.verdicts.excluded(view.name, pin.version)
-    pairs = zip(committed["partition"].to_pylist(), committed["commit_seq"].to_pylist(), strict=True)
-    counted = {
-        pair: rows for pair, rows in zip(pairs, committed["rows"].to_pylist(), strict=True) if pair not in excluded
-    }
+    told = history.told(view, pin.version)
+    committed, failed = told.upto(pin.commit_seq), told.failed
+    sizes = zip(_pairs(committed), committed.column("rows").to_pylist(), strict=True)
+    counted = {version: rows for version, rows in sizes if version not in failed}
     versions = tuple(sorted(counted))
     place = line.versions.find(
         pa.chunked_array([pa.array([partition for partition, _ in versions], pa.string())]),
         np.array([commit_seq for _, commit_seq in versions], np.int64),
     )
     rows = np.array([counted[version] for version in versions], np.int64)
-    return ViewState(view, pin, table, versions, rows, line, place)
+    return ViewState(view, pin, history.table(view, pin.version), versions, rows, line, place)
 
 
 def _timeline(
@@ -202,11 +231,10 @@ def _timeline(
     ledger_rows: Sequence[LedgerRow],
     previous: Timeline | None,
 ) -> Timeline:
-    return timeline(
-        [row for row in ledger_rows if row.version == version],
-        history.table(view, version).partition_versions(upto),
-        buckets=buckets,
-        delay=delay,
-        excluded=history.verdicts.excluded(view.name, version),
-        previous=previous,
-    )
+    told = history.told(view, version)
+    mine = [row for row in ledger_rows if row.version == version]
+    return timeline(mine, told.upto(upto), buckets=buckets, delay=delay, excluded=told.failed, previous=previous)
+
+
+def _pairs(rows: pa.Table) -> list[Version]:
+    return list(zip(rows.column("partition").to_pylist(), rows.column("commit_seq").to_pylist(), strict=True))

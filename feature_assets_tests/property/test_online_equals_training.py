@@ -40,11 +40,12 @@ from feature_assets.online.memory import MemoryStore
 from feature_assets.online.plan import plan_push
 from feature_assets.online.push import PushOptions, push_steps
 from feature_assets.online.store import Outcome, Put, ReadResult
+from feature_assets.opening import OnlineAccess
 from feature_assets.quality.checked import check_commit
 from feature_assets.serving.reader import Answer, OnlineReader
 from feature_assets.serving.status import Status
 from feature_assets.settings import load_settings
-from feature_assets.store import FeatureStore, OnlineAccess
+from feature_assets.store import FeatureStore
 from feature_assets.testing.lake import MemoryTable
 from feature_assets.training.answer import added_columns
 from feature_assets.training.history import History

@@ -1,4 +1,4 @@
-"""The clocks: every instant is aware, UTC and exact to the microsecond, and the one kept in a file is never half set."""
+"""The clocks: every instant is aware, UTC and exact to the microsecond, and one kept in a file is never half set."""
 
 import json
 from collections.abc import Iterator

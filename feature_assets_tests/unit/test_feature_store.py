@@ -16,9 +16,10 @@ from feature_assets.offline.delta_ledger import DeltaLedger
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.materialize import materialize_source, materialize_view
 from feature_assets.offline.verdicts import Verdict, Verdicts
+from feature_assets.opening import OnlineAccess
 from feature_assets.quality.checked import check_commit
 from feature_assets.settings import load_settings
-from feature_assets.store import FeatureStore, OnlineAccess
+from feature_assets.store import FeatureStore
 
 TIME = pa.timestamp("us", "UTC")
 SALES = pa.schema([("shop", pa.string()), ("amount", pa.float64()), ("event_at", TIME), ("arrived_at", TIME)])

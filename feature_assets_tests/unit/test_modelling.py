@@ -20,10 +20,11 @@ from feature_assets.offline.delta_ledger import DeltaLedger
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.table import feature_table
 from feature_assets.offline.verdicts import Verdict, Verdicts
+from feature_assets.opening import OnlineAccess
 from feature_assets.retraining.gate import evidence_for
 from feature_assets.retraining.retrain import retrain
 from feature_assets.settings import load_settings
-from feature_assets.store import FeatureStore, OnlineAccess
+from feature_assets.store import FeatureStore
 from feature_assets.training.loader import TrainingSet
 from feature_assets_tests.delays import SERVICE, SOURCE, TARGET, UNTIL, VIEW, data_of, model_of, rows_of, weather_of
 
