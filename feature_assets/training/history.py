@@ -90,7 +90,6 @@ class History:
         """What is known of a version; asked for once, as each asking opens two tables."""
         known = self._told.get((view.name, version))
         if known is None:
-            # The verdicts last: one that is missing holds back its commit, a commit that is missing would be worse.
             committed = self.table(view, version).partition_versions()
             known = self._told[view.name, version] = Told(committed, self.verdicts.of(view.name, version))
         return known

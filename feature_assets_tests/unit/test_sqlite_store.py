@@ -413,7 +413,7 @@ def test_a_damaged_file_is_an_error_and_never_an_empty_answer(path: Path) -> Non
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreRefusedError, match="cannot open the online store"):
+    with pytest.raises(StoreRefusedError, match="cannot open"):
         SQLiteStore(tmp_path / "file" / "online.sqlite")
 
 
