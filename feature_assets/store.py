@@ -9,7 +9,7 @@ is done by the stages below it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Literal, Self
 
@@ -17,7 +17,7 @@ import msgspec
 import pandas as pd
 import pyarrow as pa
 
-from feature_assets.clock import Clock, to_us
+from feature_assets.clock import Clock, SystemClock, to_us
 from feature_assets.definition.model import Label
 from feature_assets.definition.project import Project
 from feature_assets.definition.source import BatchSource
@@ -44,6 +44,10 @@ from feature_assets.settings import Settings, load_settings
 from feature_assets.training.loader import Progress, TrainingSet, training_set
 from feature_assets.training.modes import Mode
 from feature_assets.training.spine import Immature
+
+
+_NOT_IN_A_SIMULATION = timedelta(days=36_500)
+"""A store drops what has expired by the real clock, in whose past everything of a simulated one may be."""
 
 
 class ViewPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,6 +210,9 @@ class FeatureStore:
 
     def push(self, view: FeatureView, plan: PushPlan, *, run_id: str = "") -> PushResult:
         """Carry a plan out. Idempotent."""
+        options = PushOptions(pack=ValueCodec(view.features).pack_table, run_id=run_id)
+        if not isinstance(self.clock, SystemClock):
+            options = replace(options, expiry_margin=_NOT_IN_A_SIMULATION)
         return push(
             plan,
             view,
@@ -213,7 +220,7 @@ class FeatureStore:
             ledger=self.ledger,
             store=self.online,
             clock=self.clock,
-            options=PushOptions(pack=ValueCodec(view.features).pack_table, run_id=run_id),
+            options=options,
         )
 
     def retire(self, view: FeatureView) -> None:
