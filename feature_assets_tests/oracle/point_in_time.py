@@ -152,7 +152,7 @@ class Life:
         name = "simulated"
         inherited = None if self.before is None else self.before.recorded(version, row.bucket)
         if inherited is not None:
-            at, name = inherited, "inherited"
+            at, name = max(inherited, row.arrived_at), "inherited"
         return (at if self.serving_at is None else min(at, self.serving_at)), name
 
     def recorded(self, wanted: Version, bucket: int) -> int | None:
