@@ -45,7 +45,6 @@ from feature_assets.training.loader import Progress, TrainingSet, training_set
 from feature_assets.training.modes import Mode
 from feature_assets.training.spine import Immature
 
-
 _NOT_IN_A_SIMULATION = timedelta(days=36_500)
 """A store drops what has expired by the real clock, in whose past everything of a simulated one may be."""
 
