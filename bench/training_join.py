@@ -191,7 +191,7 @@ def bare(files: dict[str, list[str]], spine: pa.Table, *, corrected: bool, stage
 
 def _available(commit: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """When a commit could be seen, as `fill` says."""
-    return to_us(START) + commit * BATCH * DAY_US + DAY_US // 24
+    return commit * (BATCH * DAY_US) + (to_us(START) + DAY_US // 24)
 
 
 def _bare_search(
@@ -221,14 +221,14 @@ def _bare_corrected(
     start, span = int(event_at.min()), 2 * (DAYS + 60) * DAY_US
     order = np.argsort(key * span + (event_at - start), kind="stable")
     packed, row = (key * span + (event_at - start))[order], np.full(len(at), -1, np.int64)
+    visible_at = _available(np.arange(int(commit.max()) + 2))
     for seq in range(1, int(commit.max()) + 1):
         newest = np.zeros(int(day.max()) + 1, np.int64)
         known = commit <= seq
         np.maximum.at(newest, day[known], commit[known])
         counts = (known & (newest[day] == commit))[order]
-        mine = np.flatnonzero((at >= _available(np.array(seq))) & (at < _available(np.array(seq + 1))))
-        if seq == int(commit.max()):
-            mine = np.flatnonzero(at >= _available(np.array(seq)))
+        last = seq == int(commit.max())
+        mine = np.flatnonzero((at >= visible_at[seq]) & (last | (at < visible_at[seq + 1])))
         ends = order[counts]
         place = np.searchsorted(packed[counts], asked[mine] * span + span - 1, side="right") - 1
         found = (place >= 0) & (key[ends[place]] == asked[mine])

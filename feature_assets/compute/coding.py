@@ -1,6 +1,6 @@
 """Composite keys as integers: one code per key, the same for the feature rows and for the spine that asks for them.
 
-Invariant: two keys get the same code exactly if all their columns are equal; a question whose key no row has gets -1.
+Invariant: two keys get the same code exactly if all their columns are equal; what no row has gets a code of no row.
 No Python loop over rows. It does not cast: both sides bring the same types. It does not hash keys into buckets.
 """
 
@@ -23,7 +23,7 @@ _SPARE = 4
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """`rows` and `questions`: int64 codes in [0, size); -1 in `questions` for a key that no row has or that is null."""
+    """`rows` and `questions`: int64 codes in [0, size); in `questions` also -1, for a key that cannot be a row's."""
 
     rows: Ints
     questions: Ints

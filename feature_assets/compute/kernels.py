@@ -130,7 +130,8 @@ class _Ordered:
 
 def _ordered(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> _Ordered:
     order = _by_key_and_time(key, event_at)
-    key, event_at = _taken(key, order), _taken(event_at, order)
+    if order is not None:
+        key, event_at = _sorted(key, order), event_at[order]
     tied = event_at[1:] == event_at[:-1]
     tied &= key[1:] == key[:-1]
     if not tied.any():
@@ -145,6 +146,14 @@ def _ordered(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> _Ord
     return _Ordered(order, key)
 
 
+def _sorted(key: Ints, order: Ints) -> Ints:
+    """`key[order]`, where that is ascending: dense keys are counted out, which does not jump through memory."""
+    if int(key.max()) < len(key):
+        counts = np.bincount(key)
+        return np.repeat(np.arange(len(counts)), counts)
+    return key[order]
+
+
 def _by_key_and_time(key: Ints, time: Ints) -> Ints | None:
     """The stable permutation into (key, time); None if the rows stand so already. Keys are not negative."""
     if _ascending(key) and _ascending_in_each(key, time):
@@ -155,8 +164,7 @@ def _by_key_and_time(key: Ints, time: Ints) -> Ints | None:
     span = last - first + 1
     if (int(key.max()) + 1) * span >= _LIMIT:
         return np.lexsort((time, key))
-    packed = key.astype(np.int64)
-    packed *= span
+    packed = key * span
     packed += time
     packed -= first
     return np.argsort(packed, kind="stable")
@@ -264,15 +272,25 @@ def _last_at_or_before(key: Ints, time: Ints, spine_key: Ints, at: Ints) -> Ints
     A binary search over each question's own run of rows, all questions a step at a time: it needs no (key, time) in one
     integer, and costs what a search over such integers costs.
     """
-    last = _last_of_each(key)
-    slot = np.minimum(np.searchsorted(key[last], spine_key), len(last) - 1)
-    known = key[last[slot]] == spine_key
-    place = np.where(slot > 0, last[slot - 1], -1)
-    end = np.where(known, last[slot], place)
-    before = place
+    before, end = _runs(key, spine_key)
+    place = before
     longest = int((end - place).max())
     for bit in reversed(range(longest.bit_length())):
         further = place + (1 << bit)
         inside = further <= end
         place = np.where(inside & (time[np.where(inside, further, 0)] <= at), further, place)
     return np.where(place > before, place, NO_ROW)
+
+
+def _runs(key: Ints, spine_key: Ints) -> tuple[Ints, Ints]:
+    """For each question, the place before its key's first row and that of its last; the same place if it has none."""
+    if int(key[-1]) < len(key):
+        # Dense keys: where each one's rows end is counted out, and looked up by the key itself.
+        ends = np.concatenate(([-1], np.cumsum(np.bincount(key)) - 1))
+        known = (spine_key >= 0) & (spine_key < len(ends) - 1)
+        slot = np.where(known, spine_key, 0)
+        return ends[slot], np.where(known, ends[slot + 1], ends[slot])
+    last = _last_of_each(key)
+    slot = np.minimum(np.searchsorted(key[last], spine_key), len(last) - 1)
+    before = np.where(slot > 0, last[slot - 1], -1)
+    return before, np.where(key[last[slot]] == spine_key, last[slot], before)

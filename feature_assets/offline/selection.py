@@ -59,10 +59,10 @@ class Chosen:
         chosen = bisect_right(self.partitions, greatest) - bisect_left(self.partitions, least)
         return chosen == days and last <= int(self.seqs[-1])
 
-    def places(self, partition: pa.ChunkedArray, commit_seq: pa.ChunkedArray) -> Ints:
+    def places(self, partition: pa.ChunkedArray, seq: Ints) -> Ints:
         """For each row the place of its version in (partition, commit_seq) order, or -1 if it is not chosen."""
         whole = partition.unify_dictionaries().combine_chunks()
-        code, seq = whole.indices.to_numpy(zero_copy_only=False), commit_seq.to_numpy()
+        code = whole.indices.to_numpy(zero_copy_only=False)
         # Rows of a version lie together, so that each run of them is looked up once.
         first = np.flatnonzero(np.append(True, (code[1:] != code[:-1]) | (seq[1:] != seq[:-1])))
         found = self._places(whole.dictionary.to_pylist(), code[first], seq[first])
@@ -80,11 +80,11 @@ class Chosen:
         return np.where(hit, place, -1)
 
 
-def selected(rows: pa.Table, chosen: Chosen, marked: str) -> tuple[pa.Table, Ints]:
+def selected(rows: pa.Table, commit_seq: Ints, chosen: Chosen, marked: str) -> tuple[pa.Table, Ints]:
     """The rows of chosen versions that are no markers, and for each the place of its version."""
     if rows.num_rows == 0 or not chosen.versions:
         return rows.slice(0, 0), np.empty(0, np.int64)
-    place = chosen.places(rows.column("partition"), rows.column("commit_seq"))
+    place = chosen.places(rows.column("partition"), commit_seq)
     keep = (place >= 0) & (rows.column(marked).to_numpy() != MARKER_ROW)
     return (rows, place) if keep.all() else (rows.filter(pa.array(keep)), place[keep])
 

@@ -167,16 +167,17 @@ class Snapshot:
         if buckets is not None:
             kept = [file for file in kept if any(file.may_hold("bucket", bucket, bucket) for bucket in buckets)]
         kept.sort(key=lambda file: (file.bounds.get("partition", ("", ""))[0], file.path))
-        needed = [name for name in ("partition", "commit_seq", marked) if name not in columns]
-        rows = files.scan(
-            self.lake,
-            self.parts,
-            kept,
-            self._dictionary_schema(),
-            columns=[*columns, *needed],
-            matching=expression(chosen, kept, buckets, self.event_at, event_range),
-        )
-        return selected(rows, chosen, marked)
+        matching = expression(chosen, kept, buckets, self.event_at, event_range)
+        numbers = None if matching is not None or "commit_seq" in columns else _numbers(kept)
+        needed = ["partition", marked] if numbers is not None else ["partition", "commit_seq", marked]
+        wanted_columns = list(dict.fromkeys((*columns, *needed)))
+        schema = self._dictionary_schema()
+        rows = files.scan(self.lake, self.parts, kept, schema, columns=wanted_columns, matching=matching)
+        if numbers is not None and len(numbers) != rows.num_rows:
+            what = f"its files hold {rows.num_rows} rows, and its log has {len(numbers)}"
+            raise damaged("/".join(self.parts), what)
+        commit_seq = rows.column("commit_seq").to_numpy() if numbers is None else numbers
+        return selected(rows, commit_seq, chosen, marked)
 
     def _dictionary_schema(self) -> pa.Schema:
         """With `partition` dictionary-encoded: a few hundred texts instead of one per row."""
@@ -189,6 +190,14 @@ class Snapshot:
             at = rows.schema.get_field_index("partition")
             rows = rows.set_column(at, "partition", rows.column("partition").cast(pa.string()))
         return rows
+
+
+def _numbers(kept: Sequence[FileInfo]) -> Ints | None:
+    """The commit_seq of each row of whole files, if the log says it: each file was written by one commit."""
+    numbers = [number for file in kept if isinstance(number := file.constant("commit_seq"), int)]
+    if len(numbers) < len(kept):
+        return None
+    return np.repeat(np.array(numbers, np.int64), [file.rows for file in kept])
 
 
 def _logged_version(file: FileInfo) -> list[FileVersion] | None:

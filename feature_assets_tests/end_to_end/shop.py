@@ -25,6 +25,9 @@ ORDERS = pa.schema(
 )
 WORLD = "SHOP_WORLD"
 BROKEN = "broken"
+"""A file of the world: the transform of `last_order` fails."""
+UNREADABLE = "unreadable"
+"""A file of the world: the source does."""
 FIRST = date(2026, 1, 1)
 
 
@@ -45,6 +48,8 @@ def put_orders(day: date, orders: list[tuple[str, float]], *, hour: int = 12, la
 
 def read_orders(start: datetime, end: datetime, now: datetime) -> pa.Table:
     """The orders of some days that have arrived by `now`."""
+    if (world() / UNREADABLE).exists():
+        raise ConnectionError("the warehouse does not answer")
     days = sorted(
         path for path in world().glob("*.json") if start.date().isoformat() <= path.stem < end.date().isoformat()
     )
@@ -63,10 +68,14 @@ def read_orders(start: datetime, end: datetime, now: datetime) -> pa.Table:
 
 
 def last_orders(orders: nw.DataFrame[pa.Table]) -> nw.DataFrame[pa.Table]:
-    """Each order as a row; raises while the world says so."""
+    """Each order as a row; while the world says so it raises, or leaves out the column that is named there."""
+    columns = ["user_id", "event_at", "arrived_at", "amount", "item"]
     if (world() / BROKEN).exists():
-        raise RuntimeError("the shop is closed")
-    return orders.select("user_id", "event_at", "arrived_at", "amount", "item")
+        column = (world() / BROKEN).read_text(encoding="utf-8")
+        if not column:
+            raise RuntimeError("the shop is closed")
+        columns.remove(column)
+    return orders.select(columns)
 
 
 orders = fa.BatchSource("orders", ORDERS, read_orders, start=FIRST, end=date(2026, 3, 1), order_by=("event_at",))

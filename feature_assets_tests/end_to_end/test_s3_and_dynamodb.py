@@ -18,6 +18,7 @@ from dagster_shared.serdes import serialize_value
 
 from feature_assets.clock import ReplayClock
 from feature_assets.errors import SettingsError
+from feature_assets.online.dynamodb_items import EXPIRES
 from feature_assets.orchestration.launch import Launcher, RunOutcome, asset_keys
 from feature_assets.orchestration.partitions import day_range
 from feature_assets.orchestration.resources import Credentials, Platform
@@ -158,6 +159,20 @@ def test_the_loop_runs_on_an_object_store_and_dynamodb_and_shows_no_secret(
     objects = cloud.s3.client().list_objects_v2(Bucket=cloud.s3.bucket, Prefix=cloud.lake.split("/", 3)[3])
     assert objects["KeyCount"] > 0
     assert {path.name for path in Path.cwd().iterdir()} == {"world", ".feature_assets"}
+
+
+def test_by_a_simulated_clock_nothing_is_dropped_that_the_real_one_would_call_old(
+    cloud: Cloud, launcher: Launcher
+) -> None:
+    """DynamoDB deletes by the time of its own: what was published in January 2026, simulated, is old by that."""
+    open_the_shop()
+    assert launcher.materialize(KEYS, DAYS).success
+    assert [run.failures for run in launcher.tick_push_sensor()] == [(), ()]
+    client = cloud.dynamodb.client()
+    [table] = [name for name in client.list_tables()["TableNames"] if ".last_order." in name]
+    expiries = [int(item[EXPIRES]["N"]) for item in client.scan(TableName=table)["Items"] if EXPIRES in item]
+    assert len(expiries) == 2
+    assert min(expiries) > datetime.now(tz=UTC).timestamp()
 
 
 def failed(outcomes: list[RunOutcome]) -> str:

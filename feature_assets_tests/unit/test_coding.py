@@ -55,8 +55,10 @@ def test_codes_are_equal_exactly_where_keys_are(
     of = dict(zip(rows, codes.rows.tolist(), strict=True))
     assert len(set(of.values())) == len(of)
     assert codes.rows.tolist() == [of[row] for row in rows]
-    # A question of a key that no row has, or with a null, is answered by no row's code.
-    assert codes.questions.tolist() == [of.get(question, -1) for question in questions]
+    for code, question in zip(codes.questions.tolist(), questions, strict=True):
+        # A key that no row has, or with a null, has no row's code.
+        assert code == of[question] if question in of else code not in of.values()
+        assert code >= 0 or question not in of
     assert all(0 <= code < codes.size for code in codes.rows.tolist())
 
 
