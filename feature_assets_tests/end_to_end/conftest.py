@@ -78,7 +78,6 @@ Cli = Callable[..., Ended]
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """`feature-assets` with the arguments given, in this process; what any library prints counts, too."""
-
     # Wide enough that no message is broken into lines, wherever the folders with long names are.
     monkeypatch.setenv("COLUMNS", "400")
 
