@@ -4,8 +4,8 @@
     store.training_set(spine, service="flight_delay", timestamp="as_of")
     store.get([{"carrier": "UA", ...}], service="flight_delay")
 
-Invariant: it composes and keeps no state of its own; two of them over the same root see the same things. What it does
-is done by the stages below it.
+Invariant: it composes and keeps no state of its own; two of them over the same root see the same things (in one process
+they share what was read of the ledger and the verdicts). What it does is done by the stages below it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ from feature_assets.definition.project import Project
 from feature_assets.definition.source import BatchSource
 from feature_assets.definition.version import view_version
 from feature_assets.definition.view import FeatureView
-from feature_assets.offline.delta_ledger import DeltaLedger
+from feature_assets.offline.delta_ledger import DeltaLedger, ledger_of
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import LedgerRow, is_serving, previous_version
 from feature_assets.offline.materialize import materialize_source, materialize_view
 from feature_assets.offline.table import PartitionedTable, event_table, feature_table
-from feature_assets.offline.verdicts import Verdict, Verdicts, settled_head
+from feature_assets.offline.verdicts import Verdict, Verdicts, settled_head, verdicts_of
 from feature_assets.offline.versions import newest
 from feature_assets.online.codec import ValueCodec
 from feature_assets.online.plan import PushPlan, PushState, plan_push, push_state
@@ -88,8 +88,8 @@ class FeatureStore:
         return cls(
             project=project or import_project(settings.project),
             lake=lake,
-            ledger=DeltaLedger(lake),
-            verdicts=Verdicts(lake),
+            ledger=ledger_of(lake),
+            verdicts=verdicts_of(lake),
             clock=clock_of(settings),
             memory_limit=settings.memory_limit_mb * 1024 * 1024,
             access=OnlineAccess(settings),

@@ -4,6 +4,7 @@ Invariant: with `--json`, standard output holds exactly one JSON document and no
 to standard error then. Nothing here computes.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,16 @@ _PIPE_WIDTH = 160
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
+
+
+def terminal() -> Console:
+    """Standard error as it is now, also while a run has it going to a log of its own: for progress bars."""
+    try:
+        stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
+    except OSError:
+        # It is no file, but somebody's buffer: nothing that a run could redirect.
+        return err
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
 
 
 def exit_code(error: FeatureAssetsError) -> int:
@@ -78,6 +89,16 @@ def show_error(error: FeatureAssetsError, *, as_json: bool) -> None:
 def progress_bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Progress]:
     """A progress bar on standard error with one task, which the caller advances: it is `progress.task_ids[0]`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=quiet, transient=not err.is_terminal) as progress:
+    console = terminal()
+    # What is printed meanwhile goes where it would without a bar: to the log of the run that prints it.
+    bar = Progress(
+        *columns,
+        console=console,
+        disable=quiet,
+        transient=not console.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with bar as progress:
         progress.add_task(what, total=total)
         yield progress

@@ -29,13 +29,15 @@ def register(app: typer.Typer) -> None:
 def ui(port: Annotated[int, typer.Option(help="The port on 127.0.0.1.")] = 3000) -> None:
     """Start Dagster's UI, daemon, sensors and schedules over this project."""
     from feature_assets.orchestration.instance import dagster_home, project_home
+    from feature_assets.orchestration.storage import BATCH_SIZE, BATCH_VARIABLE
     from feature_assets.settings import load_settings
 
     settings = load_settings()
     home = dagster_home(settings)
     workspace = project_home(settings) / "workspace.yaml"
     workspace.write_text(WORKSPACE, encoding="utf-8")
-    environment = {**os.environ, "DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"}
+    environment = {BATCH_VARIABLE: str(BATCH_SIZE), **os.environ}
+    environment |= {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"}
     # The environment's own dagster, wherever the command was called from.
     dagster = Path(sys.executable).parent / "dagster"
     err.print(f"Dagster's UI starts on http://127.0.0.1:{port} (half a minute); Ctrl-C ends it")

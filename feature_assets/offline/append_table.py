@@ -7,6 +7,7 @@ twice.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,18 @@ from feature_assets.offline.stored import added_columns, as_stored, check_types,
 
 _NUMBERED = (pa.field("commit_seq", pa.int64()), pa.field("row", pa.int32()))
 _ROW_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """Rows in order, with their `commit_seq`, and the `files` that are read by now.
+
+    `continues`: the rows come after those that were known; if not, they are all that there is.
+    """
+
+    rows: pa.Table
+    files: frozenset[str]
+    continues: bool
 
 
 class AppendTable:
@@ -84,6 +97,26 @@ class AppendTable:
             return _in_order(rows).select(list(names))
 
         return read_newest(self.snapshot, read).cast(form)
+
+    def newer(self, known: frozenset[str]) -> "Newer":
+        """What the table has beyond the files `known`, which an earlier call gave; all of it if one of them is gone.
+
+        Files never change and their names are never used again, so rows that were read from files which are all still
+        there are what they were, whichever process appended meanwhile. One is gone when the table was compacted or
+        restored, when rows were given up, or when this is another table in the same place.
+        """
+        names = (*self.schema.names, "commit_seq")
+        form = pa.schema([self._field(name) for name in names])
+        if not self.lake.exists(*self.path):
+            return Newer(form.empty_table(), frozenset(), continues=not known)
+
+        def read(snapshot: Snapshot) -> Newer:
+            now = frozenset(file.path for file in snapshot.files)
+            unread = [file for file in snapshot.files if file.path not in known or not known <= now]
+            rows = files.scan(self.lake, self.path, unread, self.stored, columns=[*names, "row"])
+            return Newer(_in_order(rows).select(list(names)).cast(form), now, continues=known <= now)
+
+        return read_newest(self.snapshot, read)
 
     def head(self) -> int:
         """The last commit_seq; 0 if there is none."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from feature_assets.errors import OfflineError, StorageFullError
 from feature_assets.offline.append_table import AppendTable
-from feature_assets.offline.lake import Lake
+from feature_assets.offline.lake import Lake, PerLake
 from feature_assets.offline.ledger import Kind, LedgerRow
 from feature_assets.offline.stored import TIME
 
@@ -46,11 +46,12 @@ _TIMES = ("sent_at", "acked_at")
 
 
 class DeltaLedger:
-    """The `Ledger` of a lake. Keeps what it has read: rows never change, so only newer appends are read again."""
+    """The `Ledger` of a lake. Keeps what it has read: rows never change, so each is read once."""
 
     def __init__(self, lake: Lake) -> None:
         self._table = AppendTable(lake, PATH, SCHEMA)
         self._position = 0
+        self._files: frozenset[str] = frozenset()
         self._reading = Lock()
         self._rows: dict[str, list[tuple[int, LedgerRow]]] = {}
 
@@ -89,10 +90,13 @@ class DeltaLedger:
     def _refreshed(self) -> int:
         """Read what was appended since, one thread at a time; returns the position read up to."""
         with self._reading:
-            fresh = self._table.read(after=self._position)
-            for position, row in _rows(fresh):
+            newer = self._table.newer(self._files)
+            if not newer.continues:
+                self._rows, self._position = {}, 0
+            for position, row in _rows(newer.rows):
                 self._rows.setdefault(row.view, []).append((position, row))
                 self._position = max(self._position, position)
+            self._files = newer.files
             return self._position
 
     def _position_of(self, rows: Sequence[LedgerRow]) -> int | None:
@@ -101,6 +105,14 @@ class DeltaLedger:
         for position, row in _rows(self._table.read(after=self._position)):
             appended.setdefault(position, []).append(row)
         return max((position for position, found in appended.items() if found == list(rows)), default=None)
+
+
+_SHARED = PerLake(DeltaLedger)
+
+
+def ledger_of(lake: Lake) -> DeltaLedger:
+    """The ledger of a lake: the same object for the whole process, so that it reads each row once."""
+    return _SHARED.of(lake)
 
 
 def _table(rows: Sequence[LedgerRow]) -> pa.Table:

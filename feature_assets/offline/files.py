@@ -25,6 +25,9 @@ from feature_assets.offline.lake import Lake
 ROW_GROUP = 131_072
 """Rows: small enough that a bucket of a sorted month is a few groups, large enough that a column chunk compresses."""
 
+FEW_ROWS = 200_000
+"""Up to this many rows, handing files to threads takes longer than reading them."""
+
 STATISTICS = ("partition", "commit_seq", "source_seq", "bucket", "row")
 """The columns whose bounds stand in the log, beside the one of event time; by them files are left unread."""
 
@@ -234,7 +237,8 @@ def scan(
     fragments = [form.make_fragment(file.path, filesystem=filesystem) for file in files]
     dataset = pds.FileSystemDataset(fragments, schema, form, filesystem)
     try:
-        return dataset.to_table(columns=list(columns), filter=matching)
+        threads = sum(file.rows for file in files) > FEW_ROWS
+        return dataset.to_table(columns=list(columns), filter=matching, use_threads=threads)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:

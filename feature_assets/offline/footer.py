@@ -8,6 +8,7 @@ import os
 import re
 import zlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -88,6 +89,20 @@ def is_as_written(path: Path) -> bool:
         raise
     except OSError:
         return False
+
+
+def local_versions_in(path: Path) -> list[FileVersion] | None:
+    """The same as `versions_in` for a local file. It is read again when it has changed, which a data file never does.
+
+    Raises `FileNotFoundError`.
+    """
+    found = path.stat()
+    return _read_once(str(path), found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _read_once(path: str, _size: int, _changed_ns: int) -> list[FileVersion] | None:
+    return versions_in(fs.LocalFileSystem(), path)
 
 
 def versions_in(filesystem: fs.FileSystem, path: str) -> list[FileVersion] | None:

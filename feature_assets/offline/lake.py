@@ -6,10 +6,12 @@ schemas nor commits.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
@@ -28,6 +30,7 @@ PATIENCE = {"max_retries": "3", "retry_timeout": "20s", "connect_timeout": "5s",
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,127}")
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://")
 _SLICE = 1 << 20
+_Kept = TypeVar("_Kept")
 _BELOW = (OSError, DeltaError, pa.ArrowException)
 
 
@@ -185,6 +188,29 @@ class Lake:
             selector = fs.FileSelector("", allow_not_found=True)
             infos = self.filesystem(*parts).get_file_info(selector)
             return tuple(sorted({info.path.strip("/").split("/")[0] for info in infos if info.path.strip("/")}))
+
+
+class PerLake(Generic[_Kept]):
+    """One object for each of the last few lakes that this process used, for what keeps what it has read.
+
+    What is made must be safe between threads, and find out by itself what other processes have written.
+    """
+
+    def __init__(self, make: Callable[[Lake], _Kept], *, lakes: int = 8) -> None:
+        self._make = make
+        self._lakes = lakes
+        self._lock = Lock()
+        self._kept: dict[tuple[str, frozenset[tuple[str, str]]], _Kept] = {}
+
+    def of(self, lake: Lake) -> _Kept:
+        """The object of `lake`: of the same root, reached in the same way."""
+        key = (lake.root, frozenset(lake.storage_options.items()))
+        with self._lock:
+            found = self._kept.pop(key, None)
+            self._kept[key] = self._make(lake) if found is None else found
+            while len(self._kept) > self._lakes:
+                del self._kept[next(iter(self._kept))]
+            return self._kept[key]
 
 
 def s3_storage_options(  # noqa: PLR0913 - the plain fields of an S3 resource, under their own names

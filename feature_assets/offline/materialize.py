@@ -32,7 +32,7 @@ from feature_assets.offline.table import (
     event_table,
     feature_table,
 )
-from feature_assets.offline.verdicts import Verdicts
+from feature_assets.offline.verdicts import verdicts_of
 from feature_assets.offline.versions import newest, to_recommit
 
 Progress = Callable[[str, int, int], None]
@@ -183,7 +183,7 @@ def _window(source: BatchSource, day: date, lookback: timedelta) -> list[date]:
 
 
 def _failed(lake: Lake, view: FeatureView, table: PartitionedTable, wanted: Mapping[str, pa.Table]) -> frozenset[str]:
-    failed = Verdicts(lake).excluded(view.name, view_version(view))
+    failed = verdicts_of(lake).excluded(view.name, view_version(view))
     if not failed:
         return frozenset()
     versions = table.partition_versions().to_pylist()

@@ -108,7 +108,7 @@ def expression(
     if len(chosen.seqs) and not all(chosen.covers(file) for file in kept):
         terms.append(pds.field("commit_seq") <= int(chosen.seqs[-1]))
         terms.append(_partition_expression(chosen.partitions))
-    if buckets is not None:
+    if buckets is not None and not all(_has_only(file, buckets) for file in kept):
         wanted = sorted(buckets)
         field = pds.field("bucket")
         terms.append(field == wanted[0] if len(wanted) == 1 else field.isin(pa.array(wanted, pa.int32())))
@@ -122,6 +122,14 @@ def expression(
     for term in terms:
         whole = term if whole is None else whole & term
     return whole
+
+
+def _has_only(file: FileInfo, buckets: Collection[int]) -> bool:
+    """Whether every row of the file is in one of the buckets, or a marker, which is left out afterwards."""
+    least, greatest = file.bounds.get("bucket", (None, None))
+    if not (isinstance(least, int) and isinstance(greatest, int)):
+        return False
+    return all(bucket in buckets for bucket in range(max(least, 0), greatest + 1))
 
 
 def _partition_expression(partitions: Sequence[str]) -> pds.Expression:

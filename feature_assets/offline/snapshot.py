@@ -19,7 +19,7 @@ from feature_assets.errors import OfflineError
 from feature_assets.offline import files
 from feature_assets.offline.faults import damaged
 from feature_assets.offline.files import Bounds, FileInfo
-from feature_assets.offline.footer import FileVersion, versions_in
+from feature_assets.offline.footer import FileVersion, local_versions_in, versions_in
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.losses import lost_commits
 from feature_assets.offline.selection import MARKER_ROW, Chosen, EventRange, Ints, bounds_of, expression, selected
@@ -62,11 +62,10 @@ class Snapshot:
         """
         told: list[FileVersion] = []
         unread: list[FileInfo] = []
-        filesystem = self.lake.filesystem(*self.parts)
         for file in self.files:
             if not file.may_hold("commit_seq", None, upto):
                 continue
-            versions = _logged_version(file) or versions_in(filesystem, file.path)
+            versions = _logged_version(file) or self._versions_in(file)
             if versions is None:
                 unread.append(file)
             else:
@@ -83,6 +82,11 @@ class Snapshot:
             .cast(VERSIONS_SCHEMA)
             .sort_by([("commit_seq", "ascending"), ("partition", "ascending")])
         )
+
+    def _versions_in(self, file: FileInfo) -> list[FileVersion] | None:
+        if self.lake.is_remote:
+            return versions_in(self.lake.filesystem(*self.parts), file.path)
+        return local_versions_in(self.lake.path(*self.parts) / file.path)
 
     def _require_every_commit(self, seqs: set[int], upto: int | None) -> None:
         """Each commit wrote a row at least and none is ever taken away, so all numbers must be there."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_assets.offline.append_table import AppendTable
-from feature_assets.offline.lake import Lake
+from feature_assets.offline.lake import Lake, PerLake
 from feature_assets.offline.stored import TIME
 from feature_assets.offline.versions import Version, settled
 
@@ -57,13 +57,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdicts:
-    """The verdicts of all views. Holds no state."""
+    """The verdicts of all views. Keeps what it has read: they are final and only appended, so each is read once."""
 
     def __init__(self, lake: Lake) -> None:
         self._table = AppendTable(lake, ("verdicts",), SCHEMA)
-        # Verdicts are final and only appended: what was read once is read again only for what came after it.
         self._known: pa.Table | None = None
-        self._upto = 0
+        self._files: frozenset[str] = frozenset()
         self._reading = Lock()
 
     def record(self, verdicts: Sequence[Verdict], *, run_id: str = "") -> int:
@@ -95,10 +94,12 @@ class Verdicts:
 
     def _refreshed(self) -> pa.Table:
         with self._reading:
-            fresh = self._table.read(after=self._upto)
-            if self._known is None or fresh.num_rows:
-                self._upto = max(self._upto, pc.max(fresh["commit_seq"]).as_py() or 0)
-                self._known = fresh if self._known is None else pa.concat_tables([self._known, fresh])
+            newer = self._table.newer(self._files)
+            if self._known is None or not newer.continues:
+                self._known = newer.rows
+            elif newer.rows.num_rows:
+                self._known = pa.concat_tables([self._known, newer.rows])
+            self._files = newer.files
             return self._known
 
     def pending(self, view: str, version: str, partition_versions: pa.Table) -> pa.Table:
@@ -111,6 +112,14 @@ class Verdicts:
         """The versions that failed."""
         rows = self.of(view, version)
         return frozenset(_pairs(rows.filter(pc.invert(rows.column("passed")))))
+
+
+_SHARED = PerLake(Verdicts)
+
+
+def verdicts_of(lake: Lake) -> Verdicts:
+    """The verdicts of a lake: the same object for the whole process, so that it reads each verdict once."""
+    return _SHARED.of(lake)
 
 
 def judged(verdicts: pa.Table) -> frozenset[Version]:

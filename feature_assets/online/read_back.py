@@ -89,9 +89,8 @@ def _sampled(plan: PushPlan, view: PushedView, table: VersionedTable, pack: Pack
     partitions = [partition for partition, _ in plan.history]
     older = partitions[:-_NEWEST]
     only = frozenset(partitions[-_NEWEST:] + rng.sample(older, k=min(_OLDER, len(older))))
-    entities = Sections(plan, view, table, pack, RULES, only=only).of(plan.buckets)
-    chosen = rng.sample(range(len(entities.keys)), k=min(sample, len(entities.keys)))
-    return Entities([entities.keys[place] for place in chosen], [entities.rows[place] for place in chosen])
+    sections = Sections(plan, view, table, pack, RULES, only=only)
+    return sections.of(plan.buckets, lambda entities: rng.sample(range(entities), k=min(sample, entities)))
 
 
 def _read(store: OnlineStore, table: str, keys: list[bytes]) -> list[Stored | None]:

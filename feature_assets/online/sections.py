@@ -29,6 +29,9 @@ Ints = npt.NDArray[np.int64]
 Pack = Callable[[pa.Table], list[bytes]]
 """From a table of the view's features to the packed values of each row."""
 
+Choice = Callable[[int], Sequence[int]]
+"""From the number of entities to the places, in entity-hash order, of those whose rows are wanted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entities:
@@ -54,16 +57,18 @@ class Sections:
     partitions_at_once: int = 8
     only: frozenset[str] | None = None
 
-    def of(self, buckets: Sequence[BucketPlan]) -> Entities:
-        """The entities of these buckets. Raises what the table raises; reads, and keeps nothing."""
+    def of(self, buckets: Sequence[BucketPlan], chosen: Choice | None = None) -> Entities:
+        """The entities of these buckets, or those chosen. Raises what the table raises; reads, and keeps nothing."""
         touched = self._touched(buckets)
         if touched is None:
             return Entities([], [])
         keys = encoded_keys(touched, self.view.entity.key_names)
-        rows = self._winners(touched, [bucket.bucket for bucket in buckets])
         places = touched["bucket"].to_pylist()
         order = sorted(range(len(keys)), key=lambda entity: (places[entity], crc32(keys[entity]), keys[entity]))
-        return Entities([keys[entity] for entity in order], [rows[entity] for entity in order])
+        if chosen is not None:
+            order = [order[place] for place in chosen(len(order))]
+        rows = self._winners(touched.take(pa.array(order, pa.int64())), [bucket.bucket for bucket in buckets])
+        return Entities([keys[entity] for entity in order], rows)
 
     def _touched(self, buckets: Sequence[BucketPlan]) -> pa.Table | None:
         """Key columns and bucket of every touched entity, once."""

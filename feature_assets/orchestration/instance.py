@@ -12,10 +12,15 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._check import CheckError
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._serdes import ConfigurableClassData
 from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError  # type: ignore[import-untyped] # it comes with Dagster, without stubs
 
 from feature_assets.errors import SettingsError
+from feature_assets.orchestration.compute_logs import InProcessComputeLogManager
+from feature_assets.orchestration.storage import BATCH_SIZE, BATCH_VARIABLE
 from feature_assets.settings import Settings
 
 _CONFIG = """\
@@ -73,6 +78,7 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     Raises `SettingsError` if the home folder holds no instance that Dagster can open.
     """
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault(BATCH_VARIABLE, str(BATCH_SIZE))
     home = dagster_home(settings)
     before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(home)
@@ -87,9 +93,18 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 def _opened(home: Path) -> dg.DagsterInstance:
     try:
-        return dg.DagsterInstance.from_config(str(home))
+        return dg.DagsterInstance.from_ref(_in_process(InstanceRef.from_dir(str(home))))
     except (dg.DagsterError, CheckError, SQLAlchemyError, OSError, YAMLError) as error:
         raise SettingsError(
             f"DAGSTER_HOME={home}: Dagster cannot open its instance: {error}",
             hint="it must be a folder that exists, with a dagster.yaml; unset it to use the project's own",
         ) from error
+
+
+def _in_process(instance: InstanceRef) -> InstanceRef:
+    """The same instance for runs in this process. Logs that the user keeps elsewhere stay there."""
+    logs, ours = instance.compute_logs_data, InProcessComputeLogManager
+    if logs.class_name != LocalComputeLogManager.__name__:
+        return instance
+    same = ConfigurableClassData(ours.__module__, ours.__name__, logs.config_yaml)
+    return instance._replace(compute_logs_data=same)

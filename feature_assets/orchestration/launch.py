@@ -87,8 +87,11 @@ class Launcher:
     def requested_pushes(self) -> list[dg.RunRequest]:
         """What one tick of the push sensor asks for. Evaluated, not run."""
         sensor = push_sensor(self.project)
+        # What it declares and no more: to make AWS's clients takes longer than the tick.
+        known = self.definitions.resources or {}
+        resources = {name: known[name] for name in sensor.required_resource_keys}
         with dg.build_sensor_context(
-            instance=self.instance, definitions=self.definitions, resources=self.definitions.resources
+            instance=self.instance, definitions=self.definitions, resources=resources
         ) as context:
             return list(sensor.evaluate_tick(context).run_requests or ())
 

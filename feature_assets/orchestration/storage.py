@@ -1,21 +1,29 @@
-"""Dagster's SQLite event log with one engine for all its connections.
+"""Dagster's SQLite event log: one engine for all connections, one transaction for the events of an asset's partitions.
 
-Dagster's own class makes a new SQLAlchemy engine for every event, and so compiles every statement anew: most of what a
-materialization event costs. A year of daily partitions is thousands of events, so this one keeps the engine.
+Dagster's own class makes a new SQLAlchemy engine for every event, and so compiles every statement anew, asks the schema
+of the database twice, and commits two times: most of what a materialization event costs. A year of daily partitions is
+thousands of events, so this one keeps the engine, remembers what the schema has, and writes the events of a run's
+partitions together.
 
-Invariant: same file, same tables, same transactions as `ConsolidatedSqliteEventLogStorage`; either class can open
-what the other wrote. It adds no behaviour and no settings.
+Invariant: same file, same tables, same rows as `ConsolidatedSqliteEventLogStorage`; either class can open what the
+other wrote. It adds no behaviour and no settings.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
-from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
+from dagster._core.events import ASSET_EVENTS
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage, SqlEventLogStorageTable
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
+BATCH_SIZE = 1000
+"""Events that Dagster hands over together: those of all partitions of an asset, which it has all at hand."""
 
 
 class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
@@ -31,15 +39,62 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
         event.listen(engine, "connect", _use_normal_sync)
         return engine
 
+    @cached_property
+    def _present(self) -> set[str]:
+        """Tables and columns that were there when they were asked for. A migration adds some and takes none away."""
+        return set()
+
     @contextmanager
     def _connect(self) -> Iterator[Connection]:
         with self._engine.connect() as connection, connection.begin():
             yield connection
 
+    def has_table(self, table_name: str) -> bool:
+        """Whether the table is there; asked of the database until it is."""
+        if table_name not in self._present:
+            with self._engine.connect() as connection:
+                if not self._engine.dialect.has_table(connection, table_name):
+                    return False
+            self._present.add(table_name)
+        return True
+
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        name = f"asset_keys.{column_name}"
+        if name not in self._present:
+            if not super()._has_asset_key_col_on_connection(conn, column_name):
+                return False
+            self._present.add(name)
+        return True
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events of assets in one transaction, the others one by one: the same rows as `store_event` for each."""
+        together = [entry for entry in events if _is_of_asset(entry)]
+        newest: dict[tuple[str, str], tuple[EventLogEntry, int]] = {}
+        with self._connect() as connection:
+            ids = []
+            for entry in together:
+                row = self._event_to_row(entry)
+                inserted = connection.execute(SqlEventLogStorageTable.insert(), row)
+                number = inserted.inserted_primary_key[0]  # type: ignore[index] # there is one after an INSERT
+                ids.append(number)
+                # An asset's own row says what its newest event of each kind says.
+                newest[row["asset_key"], row["dagster_event_type"]] = (entry, number)
+            self._store_asset_event_tags(connection, together, ids)
+            for entry, number in sorted(newest.values(), key=lambda pair: pair[1]):
+                self._store_asset_event(connection, entry, number)
+        for entry in events:
+            if not _is_of_asset(entry):
+                self.store_event(entry)
+
     def dispose(self) -> None:
         """Close the pool's connections too."""
         super().dispose()  # type: ignore[no-untyped-call] # dagster leaves it untyped
         self._engine.dispose()
+
+
+def _is_of_asset(entry: EventLogEntry) -> bool:
+    told = entry.dagster_event
+    return told is not None and told.event_type in ASSET_EVENTS and told.asset_key is not None
 
 
 def _use_normal_sync(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

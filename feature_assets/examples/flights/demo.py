@@ -22,7 +22,7 @@ from typing import Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from feature_assets.cli.output import err, out
+from feature_assets.cli.output import err, out, terminal
 from feature_assets.clock import ReplayClock
 from feature_assets.errors import FeatureAssetsError, SettingsError
 from feature_assets.examples.flights.demo_summary import show_summary
@@ -86,7 +86,8 @@ def _advance(clock: ReplayClock, at: datetime) -> None:
 @contextmanager
 def _bars() -> Iterator[Progress]:
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err) as bars:
+    # What a run prints goes to the run's own log, the bars do not.
+    with Progress(*columns, console=terminal(), redirect_stdout=False, redirect_stderr=False) as bars:
         yield bars
 
 
