@@ -17,6 +17,8 @@ PANELS = 8
 
 _PANELS_PER_ROW = 4
 _LABEL_LENGTH = 12
+_PANEL_HEIGHT, _TITLE, _LABELS = 2.6, 0.42, 0.62
+"""Inches: of a panel as a whole, above its axes, and below them."""
 _NAMES = 3
 _REFERENCE, _CURRENT, _ALARM = "#9aa5b1", "#2f6fde", "#c0392b"
 
@@ -74,7 +76,11 @@ def plot(report: DriftReport) -> bytes:
 
     drawn = sorted((f for f in report.features if f.bins), key=lambda f: (not f.drifted, -(f.psi or 0.0)))[:PANELS]
     rows = max(1, -(-len(drawn) // _PANELS_PER_ROW))
-    figure = Figure(figsize=(3.2 * _PANELS_PER_ROW, 2.6 * rows), layout="constrained")
+    figure = Figure(figsize=(3.2 * _PANELS_PER_ROW, _PANEL_HEIGHT * rows))
+    # Room for two lines of title and a slanting label, said here: to find it out, everything would be drawn twice.
+    height = _PANEL_HEIGHT * rows
+    room = (_TITLE + _LABELS) / (_PANEL_HEIGHT - _TITLE - _LABELS)
+    figure.subplots_adjust(0.03, _LABELS / height, 0.99, 1 - _TITLE / height, wspace=0.15, hspace=room)
     for index, feature in enumerate(drawn):
         _panel(figure.add_subplot(rows, _PANELS_PER_ROW, index + 1), feature)
     if not drawn:
