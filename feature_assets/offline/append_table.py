@@ -17,7 +17,7 @@ from deltalake.schema import Field
 
 from feature_assets.errors import DefinitionError
 from feature_assets.offline import commit as commits
-from feature_assets.offline import files
+from feature_assets.offline import files, integrity
 from feature_assets.offline.files import DataFile
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.snapshot import SEQUENCE, Snapshot, read_newest, snapshot_of
@@ -28,14 +28,22 @@ _ROW_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What a reader has seen of a table: the data files, and the newest commit as it was before they were listed."""
+
+    files: frozenset[str] = frozenset()
+    mark: integrity.Mark | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Newer:
-    """Rows in order, with their `commit_seq`, and the `files` that are read by now.
+    """Rows in order, with their `commit_seq`, and what is `seen` by now.
 
     `continues`: the rows come after those that were known; if not, they are all that there is.
     """
 
     rows: pa.Table
-    files: frozenset[str]
+    seen: Seen
     continues: bool
 
 
@@ -98,8 +106,8 @@ class AppendTable:
 
         return read_newest(self.snapshot, read).cast(form)
 
-    def newer(self, known: frozenset[str]) -> "Newer":
-        """What the table has beyond the files `known`, which an earlier call gave; all of it if one of them is gone.
+    def newer(self, seen: "Seen") -> "Newer":
+        """What the table has beyond what an earlier call has `seen`; all of it if a file that it saw is gone.
 
         Files never change and their names are never used again, so rows that were read from files which are all still
         there are what they were, whichever process appended meanwhile. One is gone when the table was compacted or
@@ -107,14 +115,19 @@ class AppendTable:
         """
         names = (*self.schema.names, "commit_seq")
         form = pa.schema([self._field(name) for name in names])
+        # Before the table is looked at: a commit in between is then seen twice, and not never.
+        mark = None if self.lake.is_remote else integrity.mark(self.lake.path(*self.path))
+        if mark is not None and mark == seen.mark:
+            return Newer(form.empty_table(), seen, continues=True)
         if not self.lake.exists(*self.path):
-            return Newer(form.empty_table(), frozenset(), continues=not known)
+            return Newer(form.empty_table(), Seen(), continues=not seen.files)
 
         def read(snapshot: Snapshot) -> Newer:
             now = frozenset(file.path for file in snapshot.files)
-            unread = [file for file in snapshot.files if file.path not in known or not known <= now]
+            continues = seen.files <= now
+            unread = [file for file in snapshot.files if not continues or file.path not in seen.files]
             rows = files.scan(self.lake, self.path, unread, self.stored, columns=[*names, "row"])
-            return Newer(_in_order(rows).select(list(names)).cast(form), now, continues=known <= now)
+            return Newer(_in_order(rows).select(list(names)).cast(form), Seen(now, mark), continues=continues)
 
         return read_newest(self.snapshot, read)
 

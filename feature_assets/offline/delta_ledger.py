@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from feature_assets.errors import OfflineError, StorageFullError
-from feature_assets.offline.append_table import AppendTable
+from feature_assets.offline.append_table import AppendTable, Seen
 from feature_assets.offline.lake import Lake, PerLake
 from feature_assets.offline.ledger import Kind, LedgerRow
 from feature_assets.offline.stored import TIME
@@ -51,7 +51,7 @@ class DeltaLedger:
     def __init__(self, lake: Lake) -> None:
         self._table = AppendTable(lake, PATH, SCHEMA)
         self._position = 0
-        self._files: frozenset[str] = frozenset()
+        self._seen = Seen()
         self._reading = Lock()
         self._rows: dict[str, list[tuple[int, LedgerRow]]] = {}
 
@@ -90,13 +90,13 @@ class DeltaLedger:
     def _refreshed(self) -> int:
         """Read what was appended since, one thread at a time; returns the position read up to."""
         with self._reading:
-            newer = self._table.newer(self._files)
+            newer = self._table.newer(self._seen)
             if not newer.continues:
                 self._rows, self._position = {}, 0
             for position, row in _rows(newer.rows):
                 self._rows.setdefault(row.view, []).append((position, row))
                 self._position = max(self._position, position)
-            self._files = newer.files
+            self._seen = newer.seen
             return self._position
 
     def _position_of(self, rows: Sequence[LedgerRow]) -> int | None:

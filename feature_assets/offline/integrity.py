@@ -118,6 +118,26 @@ def has_log(folder: Path) -> bool:
     return any(log.glob("*.json"))
 
 
+Mark = tuple[int, int, int, int]
+
+
+def mark(folder: Path) -> Mark | None:
+    """What tells the newest commit of the table under `folder` from any other, also from one of another table there.
+
+    Its version, and the size, time and place on the disk of its file, which is written once. None: there is none.
+    """
+    log = folder / LOG
+    try:
+        # Versions have leading zeros.
+        newest = max((name for name in os.listdir(log) if _COMMIT.match(name)), default=None)  # noqa: PTH208 # see `_listed`
+        if newest is None:
+            return None
+        found = (log / newest).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return int(newest.removesuffix(".json")), found.st_size, found.st_mtime_ns, found.st_ino
+
+
 def check(folder: Path, table: str) -> None:
     """Raise `TableDamagedError` if the log under `folder` is not as it was written. A folder without a log passes."""
     damage = found(folder)

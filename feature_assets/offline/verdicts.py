@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_assets.offline.append_table import AppendTable
+from feature_assets.offline.append_table import AppendTable, Seen
 from feature_assets.offline.lake import Lake, PerLake
 from feature_assets.offline.stored import TIME
 from feature_assets.offline.versions import Version, settled
@@ -62,7 +62,7 @@ class Verdicts:
     def __init__(self, lake: Lake) -> None:
         self._table = AppendTable(lake, ("verdicts",), SCHEMA)
         self._known: pa.Table | None = None
-        self._files: frozenset[str] = frozenset()
+        self._seen = Seen()
         self._reading = Lock()
 
     def record(self, verdicts: Sequence[Verdict], *, run_id: str = "") -> int:
@@ -94,12 +94,12 @@ class Verdicts:
 
     def _refreshed(self) -> pa.Table:
         with self._reading:
-            newer = self._table.newer(self._files)
+            newer = self._table.newer(self._seen)
             if self._known is None or not newer.continues:
                 self._known = newer.rows
             elif newer.rows.num_rows:
                 self._known = pa.concat_tables([self._known, newer.rows])
-            self._files = newer.files
+            self._seen = newer.seen
             return self._known
 
     def pending(self, view: str, version: str, partition_versions: pa.Table) -> pa.Table:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_assets.offline.append_table import AppendTable
+from feature_assets.offline.append_table import AppendTable, Newer, Seen
 from feature_assets.offline.delta_ledger import PATH, DeltaLedger, ledger_of
 from feature_assets.offline.delta_ledger import SCHEMA as LEDGER
 from feature_assets.offline.lake import Lake, PerLake
@@ -81,8 +81,8 @@ def test_each_row_is_read_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> N
     read: list[int] = []
     newer = AppendTable.newer
 
-    def counted(table: AppendTable, known: frozenset[str]) -> object:
-        found = newer(table, known)
+    def counted(table: AppendTable, seen: Seen) -> Newer:
+        found = newer(table, seen)
         read.append(found.rows.num_rows)
         return found
 
@@ -135,6 +135,25 @@ def test_a_table_restored_from_a_backup_is_what_the_backup_has(lake: Lake, tmp_p
     Verdicts(lake).record([verdict("lost")])
     assert kept.excluded("speeds", "a") == frozenset()
     assert days(kept) == ["d1", "lost"]
+
+
+def test_a_commit_that_lands_while_the_table_is_read_is_seen_next_time(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Verdicts(lake)
+    kept.record([verdict("d1")])
+    snapshot = AppendTable.snapshot
+
+    def overtaken(table: AppendTable) -> object:
+        found = snapshot(table)
+        monkeypatch.setattr(AppendTable, "snapshot", snapshot)
+        Verdicts(lake).record([verdict("d2")])
+        return found
+
+    Verdicts(lake).record([verdict("d0")])
+    monkeypatch.setattr(AppendTable, "snapshot", overtaken)
+    assert days(kept) == ["d0", "d1"]
+    assert days(kept) == ["d0", "d1", "d2"]
 
 
 def test_threads_that_share_one_see_each_row_once(lake: Lake) -> None:
