@@ -34,6 +34,11 @@ event_log_storage:
   class: PooledSqliteEventLogStorage
   config:
     base_dir: {event_log}
+run_storage:
+  module: feature_assets.orchestration.storage
+  class: PooledSqliteRunStorage
+  config:
+    base_dir: {runs}
 # A run whose process was killed would be "in flight" for ever, and hold back the pushes of its view.
 run_monitoring:
   enabled: true
@@ -57,7 +62,7 @@ def dagster_home(settings: Settings) -> Path:
     config = home / "dagster.yaml"
     if not config.exists():
         # Whatever the folder is called: a JSON string is a YAML one. Whole or absent: an interrupted write leaves none.
-        text = _CONFIG.format(event_log=json.dumps(str(home / "event_log")))
+        text = _CONFIG.format(event_log=json.dumps(str(home / "event_log")), runs=json.dumps(str(home / "history")))
         fresh = home / f"dagster.yaml.{os.getpid()}"
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(config)

@@ -1,25 +1,31 @@
-"""Dagster's SQLite event log: one engine for all connections, one transaction for the events of an asset's partitions.
+"""Dagster's SQLite storages: one engine for all connections, one transaction for the events of an asset's partitions.
 
-Dagster's own class makes a new SQLAlchemy engine for every event, and so compiles every statement anew, asks the schema
-of the database twice, and commits two times: most of what a materialization event costs. A year of daily partitions is
-thousands of events, so this one keeps the engine, remembers what the schema has, and writes the events of a run's
-partitions together.
+Dagster's own classes make a new SQLAlchemy engine each time, and so compile every statement anew; for an event they ask
+for the database's schema twice and commit two times. That is most of what a materialization event costs, and a year of
+daily partitions is thousands of them: so these keep the engine, remember what the schema has, and write the events of
+an asset's partitions together.
 
-Invariant: same file, same tables, same rows as `ConsolidatedSqliteEventLogStorage`; either class can open what the
-other wrote. It adds no behaviour and no settings.
+Invariant: same files, same tables, same rows as `ConsolidatedSqliteEventLogStorage` and `SqliteRunStorage`; either
+class can open what the other wrote. It adds no behaviour and no settings.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage, SqlEventLogStorageTable
+from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+if TYPE_CHECKING:
+    from dagster._core.storage.sqlite_storage import SqliteStorageConfig
 
 BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 BATCH_SIZE = 1000
@@ -31,11 +37,7 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
 
     @cached_property
     def _engine(self) -> Engine:
-        engine = create_engine(
-            self._conn_string,
-            poolclass=QueuePool,
-            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
-        )
+        engine = _pooled(self._conn_string)
         event.listen(engine, "connect", _use_normal_sync)
         return engine
 
@@ -90,6 +92,42 @@ class PooledSqliteEventLogStorage(ConsolidatedSqliteEventLogStorage):
         """Close the pool's connections too."""
         super().dispose()  # type: ignore[no-untyped-call] # dagster leaves it untyped
         self._engine.dispose()
+
+
+class PooledSqliteRunStorage(SqliteRunStorage):
+    """`SqliteRunStorage` over a pooled engine; configured in dagster.yaml with `base_dir`."""
+
+    @classmethod
+    def from_config_value(
+        cls,
+        inst_data: ConfigurableClassData | None,
+        config_value: "SqliteStorageConfig",  # type: ignore[override] # dagster's own narrows it in the same way
+    ) -> "PooledSqliteRunStorage":
+        """What Dagster calls with the configuration."""
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return _pooled(self._conn_string)
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A connection in a transaction, from the pool."""
+        with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def dispose(self) -> None:
+        """Close the pool's connections too."""
+        super().dispose()
+        self._engine.dispose()
+
+
+def _pooled(address: str) -> Engine:
+    return create_engine(
+        address,
+        poolclass=QueuePool,
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+    )
 
 
 def _is_of_asset(entry: EventLogEntry) -> bool:

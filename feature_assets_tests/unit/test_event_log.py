@@ -9,10 +9,17 @@ import pytest
 from dagster._core.storage.compute_log_manager import ComputeIOType
 from dagster._core.storage.event_log import ConsolidatedSqliteEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.utils import make_new_run_id
 
 from feature_assets.orchestration.compute_logs import InProcessComputeLogManager
 from feature_assets.orchestration.instance import open_instance
-from feature_assets.orchestration.storage import BATCH_SIZE, BATCH_VARIABLE, PooledSqliteEventLogStorage
+from feature_assets.orchestration.storage import (
+    BATCH_SIZE,
+    BATCH_VARIABLE,
+    PooledSqliteEventLogStorage,
+    PooledSqliteRunStorage,
+)
 from feature_assets.settings import load_settings
 
 DAILY = dg.DailyPartitionsDefinition("2026-01-01")
@@ -105,6 +112,17 @@ def test_a_table_that_is_made_later_is_seen(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE made_later (id INTEGER)")
     assert log.has_table("made_later")
     log.dispose()
+
+
+def test_runs_are_where_dagsters_own_class_keeps_them(tmp_path: Path) -> None:
+    ours = PooledSqliteRunStorage.from_local(str(tmp_path))
+    theirs = SqliteRunStorage.from_local(str(tmp_path))
+    run = dg.DagsterRun(job_name="push", run_id=make_new_run_id(), tags={"view": "speeds"})
+    assert ours.add_run(run) == run
+    assert [found.run_id for found in theirs.get_runs(dg.RunsFilter(tags={"view": "speeds"}))] == [run.run_id]
+    theirs.add_run_tags(run.run_id, {"by": "another process"})
+    assert ours.get_runs()[0].tags["by"] == "another process"
+    ours.dispose()
 
 
 @dg.asset

@@ -8,7 +8,7 @@ import yaml  # type: ignore[import-untyped] # it comes with Dagster, without stu
 
 from feature_assets.errors import SettingsError
 from feature_assets.orchestration.instance import dagster_home, open_instance, project_home
-from feature_assets.orchestration.storage import PooledSqliteEventLogStorage
+from feature_assets.orchestration.storage import PooledSqliteEventLogStorage, PooledSqliteRunStorage
 from feature_assets.settings import load_settings
 
 
@@ -19,6 +19,7 @@ def test_the_home_is_beside_the_lake_and_opens_whatever_its_folder_is_called(nam
         assert os.environ["DAGSTER_HOME"] == str(tmp_path / name / "dagster")
         assert instance.root_directory == str(tmp_path / name / "dagster")
         assert isinstance(instance.event_log_storage, PooledSqliteEventLogStorage)
+        assert isinstance(instance.run_storage, PooledSqliteRunStorage)
         assert not instance.telemetry_enabled
         assert instance.get_runs() == []
     assert "DAGSTER_HOME" not in os.environ, "another project in this process has its own"
