@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 from rich import box
@@ -30,14 +31,17 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDT
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
 
 
-def terminal() -> Console:
+@contextmanager
+def terminal() -> Iterator[Console]:
     """Standard error as it is now, also while a run has it going to a log of its own: for progress bars."""
     try:
-        stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
+        copied = os.dup(sys.stderr.fileno())
     except OSError:
         # It is no file, but somebody's buffer: nothing that a run could redirect.
-        return err
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
+        yield err
+        return
+    with os.fdopen(copied, "w", encoding="utf-8") as stream:
+        yield Console(file=stream, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
 
 
 def exit_code(error: FeatureAssetsError) -> int:
@@ -89,16 +93,8 @@ def show_error(error: FeatureAssetsError, *, as_json: bool) -> None:
 def progress_bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Progress]:
     """A progress bar on standard error with one task, which the caller advances: it is `progress.task_ids[0]`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = terminal()
     # What is printed meanwhile goes where it would without a bar: to the log of the run that prints it.
-    bar = Progress(
-        *columns,
-        console=console,
-        disable=quiet,
-        transient=not console.is_terminal,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with bar as progress:
+    plain = partial(Progress, *columns, disable=quiet, redirect_stdout=False, redirect_stderr=False)
+    with terminal() as console, plain(console=console, transient=not console.is_terminal) as progress:
         progress.add_task(what, total=total)
         yield progress

@@ -100,6 +100,9 @@ def test_a_push_computes_the_state(
     for group in groups:
         entities = sections.of(group)
         order += list(zip(buckets_of(entities.keys, VIEW.buckets).tolist(), entities.keys, strict=True))
+        some = sections.of(group, lambda entities: range(entities - 1, -1, -2))
+        assert (some.keys, some.rows) == (entities.keys[::-2], entities.rows[::-2]), "chosen ones have the same rows"
+        assert sections.of(group, lambda _: ()).keys == []
         for key, row in zip(entities.keys, entities.rows, strict=True):
             value = None if row is None else msgspec.msgpack.decode(row.values, type=int)
             found[key] = None if row is None or value is None else (row.event_at, row.sequence, row.partition, value)

@@ -7,11 +7,14 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from feature_assets.offline.append_table import AppendTable, Newer, Seen
 from feature_assets.offline.delta_ledger import PATH, DeltaLedger, ledger_of
 from feature_assets.offline.delta_ledger import SCHEMA as LEDGER
+from feature_assets.offline.footer import Content, local_versions_in
 from feature_assets.offline.lake import Lake, PerLake
 from feature_assets.offline.ledger import LedgerRow
 from feature_assets.offline.rewrite import rewrite_appended
@@ -178,3 +181,24 @@ def test_threads_that_share_one_see_each_row_once(lake: Lake) -> None:
         thread.join()
     assert len(seen) == 18
     assert (len(days(kept)), len(ledger.rows(view="speeds"))) == (6, 6)
+
+
+def test_a_footer_that_changed_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+
+    def write(partitions: list[str]) -> None:
+        content = Content()
+        content.add(
+            pa.table({"partition": partitions, "commit_seq": [1] * len(partitions), "row": [0] * len(partitions)})
+        )
+        with pq.ParquetWriter(path, pa.schema([("x", pa.int64())])) as writer:
+            writer.add_key_value_metadata(content.encoded())
+
+    write(["d1"])
+    for _ in range(2):
+        assert [version.partition for version in local_versions_in(path) or ()] == ["d1"]
+    write(["d1", "d2"])
+    assert [version.partition for version in local_versions_in(path) or ()] == ["d1", "d2"]
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        local_versions_in(path)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -87,7 +88,8 @@ def _advance(clock: ReplayClock, at: datetime) -> None:
 def _bars() -> Iterator[Progress]:
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # What a run prints goes to the run's own log, the bars do not.
-    with Progress(*columns, console=terminal(), redirect_stdout=False, redirect_stderr=False) as bars:
+    plain = partial(Progress, *columns, redirect_stdout=False, redirect_stderr=False)
+    with terminal() as console, plain(console=console) as bars:
         yield bars
 
 
