@@ -13,6 +13,7 @@
     │   ├── TableDamagedError      the log or a file of a table is unreadable; the last good version is named
     │   ├── StorageFullError       no space left; nothing was acknowledged
     │   └── CommitConflictError    (retryable) another writer committed first
+    │       └── OutdatedError      (retryable) what is to be committed was made from an older state than what is there
     ├── OnlineError                the online store side
     │   ├── StoreUnreachableError  (retryable) no answer from the store
     │   ├── StoreThrottledError    (retryable) the store refused for load, past the retry budget
@@ -109,6 +110,10 @@ class CommitConflictError(OfflineError):
     """Another writer committed first, and the retries are used up."""
 
     retryable = True
+
+
+class OutdatedError(CommitConflictError):
+    """Another writer committed meanwhile, from a newer state of the sources than this one has read."""
 
 
 class OnlineError(FeatureAssetsError):

@@ -8,7 +8,7 @@ local disk it has been synced, with the commit before it. What is not acknowledg
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ from feature_assets.offline import files, integrity
 from feature_assets.offline.files import DataFile
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.snapshot import SEQUENCE
-from feature_assets.offline.versions import next_seq
+from feature_assets.offline.versions import FIRST, next_seq
 
 REWRITE = "feature_assets/rewrite"
 """The application whose transaction version counts rewrites, so that two compactions cannot both remove a file."""
@@ -57,13 +57,15 @@ def committed_next(
     opened: Callable[[], DeltaTable],
     prepared: Callable[[DeltaTable, int], Sequence[DataFile]],
     *,
+    noted: Callable[[DeltaTable], Sequence[Transaction]] = lambda _handle: (),
     run_id: str = "",
 ) -> Committed:
     """Commit what `prepared(handle, seq)` has written, as the table's next commit.
 
     `prepared` is called again, on a newer handle and with a later number, each time another writer was faster, or a
-    rewrite and a vacuum took away what it reads (`FileNotFoundError`); if it returns nothing, nothing is committed.
-    Raises `CommitConflictError` when the attempts are used up.
+    rewrite and a vacuum took away what it reads (`FileNotFoundError`); if it returns nothing, nothing is committed
+    but what is `noted(handle)`, if that is anything: without a file, under the number of the commit before.
+    Raises `CommitConflictError` when the attempts are used up, and what `prepared` raises.
     """
     lost: Exception | None = None
     for attempt in range(ATTEMPTS):
@@ -74,10 +76,14 @@ def committed_next(
             handle = opened()
             seq = next_seq(handle.transaction_version(SEQUENCE))
             written = tuple(prepared(handle, seq))
-            if not written:
+            notes = noted(handle)
+            if not written and not notes:
                 return Committed(None, handle.version())
             crash_point("table.after_files")
-            version = commit_files(lake, parts, handle, written, application=SEQUENCE, number=seq, run_id=run_id)
+            number = seq if written else seq - FIRST
+            version = commit_files(
+                lake, parts, handle, written, application=SEQUENCE, number=number, notes=notes, run_id=run_id
+            )
         except (CommitFailedError, FileNotFoundError) as error:
             lost = error
             files.discard(lake, parts, written)
@@ -85,7 +91,7 @@ def committed_next(
         except StorageFullError:
             files.discard(lake, parts, written)
             raise
-        return Committed(seq, version, written)
+        return Committed(seq if written else None, version, written)
     raise CommitConflictError(
         f"table {'/'.join(parts)}: {ATTEMPTS} attempts to commit each lost against another writer",
         hint="nothing was committed; run the step again when fewer writers are busy",
@@ -100,16 +106,20 @@ def commit_files(  # noqa: PLR0913 - what a commit consists of
     *,
     application: str,
     number: int,
+    notes: Sequence[Transaction] = (),
     run_id: str = "",
     replaces: Sequence[files.FileInfo] | None = None,
     month: str | None = None,
 ) -> int:
     """One Delta commit on `handle`; returns its version, durable. Raises `CommitFailedError` if another was faster.
 
-    `replaces`: the files (of `month`, if the table has months) that this commit removes: all that the handle's version
-    has there. A file that another writer added since stays.
+    `notes`: what the log remembers beside the number. `replaces`: the files (of `month`, if the table has months) that
+    this commit removes: all that the handle's version has there. A file that another writer added since stays.
     """
     before = handle.version()
+    guards = [*transactions(application, number), *notes]
+    operation = "rewrite" if application != SEQUENCE else "commit" if written else "note"
+    said = {"operation": operation, "number": str(number), "run_id": run_id}
     adds: list[AddAction | RemoveAction] = [_add(file, data_change=replaces is None) for file in written]
     partitioned = month is not None or any(file.month is not None for file in written)
     version: int | None = None
@@ -121,7 +131,7 @@ def commit_files(  # noqa: PLR0913 - what a commit consists of
                 handle.schema(),
                 ["month"] if partitioned else None,
                 partition_filters=[("month", "=", month)] if month is not None and replaces is not None else None,
-                commit_properties=_properties(written, replaces or (), application, number, run_id),
+                commit_properties=_properties(written, replaces or (), guards, said),
                 post_commithook_properties=_HOOKS,
             )
     except (CommitFailedError, FeatureAssetsError):
@@ -140,16 +150,16 @@ def commit_files(  # noqa: PLR0913 - what a commit consists of
 
 
 def _properties(
-    written: Sequence[DataFile], replaces: Sequence[files.FileInfo], application: str, number: int, run_id: str
+    written: Sequence[DataFile],
+    replaces: Sequence[files.FileInfo],
+    guards: list[Transaction],
+    said: Mapping[str, str],
 ) -> CommitProperties:
-    guards = transactions(application, number)
     return CommitProperties(
         custom_metadata={
             integrity.CHECKSUM: _checksum(written, replaces, guards),
-            "feature_assets_operation": "commit" if application == SEQUENCE else "rewrite",
-            "feature_assets_number": str(number),
+            **{f"feature_assets_{name}": value for name, value in said.items()},
             "feature_assets_rows": str(sum(file.rows for file in written)),
-            "feature_assets_run_id": run_id,
         },
         app_transactions=guards,
     )
@@ -176,14 +186,14 @@ def _landed(lake: Lake, parts: Sequence[str], written: Sequence[DataFile], befor
         paths = {file.path for file in files.listed(handle)}
     except (FeatureAssetsError, DeltaError, OSError):
         return None
-    if not all(file.path in paths for file in written) or handle.version() == before:
+    if not written or not all(file.path in paths for file in written) or handle.version() == before:
         return None
     return handle.version()
 
 
 def _version_of(lake: Lake, parts: Sequence[str], written: Sequence[DataFile], before: int) -> int:
     """The version of the commit that just succeeded on a handle at `before`; on an object store, one that has it."""
-    if not lake.is_remote:
+    if written and not lake.is_remote:
         version = integrity.added_at(lake.path(*parts), written[0].path, before)
         if version is not None:
             return version

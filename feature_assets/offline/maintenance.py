@@ -37,7 +37,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One version of a table. `operation`: commit, rewrite, or what delta-rs calls it. `number`: its commit_seq."""
+    """One version of a table.
+
+    `operation`: commit, rewrite, note (of what was read and changed nothing), or what delta-rs calls it. `number`: the
+    commit_seq as of then; of a rewrite, how many there were.
+    """
 
     version: int
     at: datetime

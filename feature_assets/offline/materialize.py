@@ -1,7 +1,8 @@
 """Materializing: from a reader to `events/`, from events through a transform to `features/`.
 
 Invariant: one call is one commit per table, or none. What fails (a reader, a transform, a disk) leaves the last good
-state, and running the same call again is harmless: what has not changed is not written. Sources are read once per call.
+state, and running the same call again is harmless: what has not changed is not written. What others have committed
+meanwhile from a newer state is not superseded: it is read and computed again then (`basis.py`), else once per call.
 Verdicts are given in `quality`, the online copy is made in `online`: neither happens here.
 """
 
@@ -22,6 +23,7 @@ from feature_assets.definition.source import BatchSource
 from feature_assets.definition.version import view_version
 from feature_assets.definition.view import FeatureView
 from feature_assets.errors import FeatureAssetsError, InputError
+from feature_assets.offline.basis import ComputedFrom, ReadFrom, attempted
 from feature_assets.offline.ingest import Admitted, admitted, micros, with_known_arrivals
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.table import (
@@ -77,6 +79,15 @@ def materialize_source(
     Rows that cannot enter (see `ingest`) go to `dead_letter/<source>` first. Raises `InputError` and `SchemaError` for
     what the reader returned, and what `PartitionedTable.commit` raises.
     """
+    return attempted(lambda: _ingested(source, days, lake, clock, run_id, progress))
+
+
+def _ingested(
+    source: BatchSource, days: Sequence[date], lake: Lake, clock: Clock, run_id: str, progress: Progress | None
+) -> SourceCommit:
+    table, letters = event_table(lake, source), dead_letter_table(lake, source)
+    # Before anything is read: what others commit from now on may be newer.
+    bases = [ReadFrom(one.name, _counts(one)) for one in (table, letters)]
     now = clock.now()
     entering: dict[str, pa.Table] = {}
     refused: dict[str, pa.Table] = {}
@@ -89,12 +100,11 @@ def materialize_source(
             refused[day.isoformat()] = _of_day(_with_reasons(found), source.event_at, day)
         if progress is not None:
             progress(f"{source.name} read", len(entering), len(set(days)))
-    _quarantine(dead_letter_table(lake, source), refused, run_id)
-    table = event_table(lake, source)
+    _quarantine(letters, refused, bases[1], run_id)
     if source.arrived_at is None:
         entering = _with_arrivals(source, table, entering)
     crash_point("materialize.before_commit")
-    commit = table.commit(entering, run_id=run_id)
+    commit = table.commit(entering, run_id=run_id, basis=bases[0])
     crash_point("materialize.after_commit")
     return SourceCommit(commit, sum(reasons.values()), dict(sorted(reasons.items())))
 
@@ -117,6 +127,19 @@ def materialize_view(
     `PartitionedTable.commit` raises; nothing is committed then.
     """
     wanted = sorted(set(days))
+    return attempted(lambda: _computed(view, wanted, lake, run_id, progress, force=force, memory_limit=memory_limit))
+
+
+def _computed(
+    view: FeatureView,
+    wanted: Sequence[date],
+    lake: Lake,
+    run_id: str,
+    progress: Progress | None,
+    *,
+    force: bool,
+    memory_limit: int | None,
+) -> ViewCommit:
     inputs = [_Input.of(lake, source, view.lookback, wanted) for source in view.sources]
     tables: dict[str, pa.Table] = {}
     source_seq: dict[str, int] = {}
@@ -132,7 +155,7 @@ def materialize_view(
     table = feature_table(lake, view)
     forced = frozenset(tables) if force else _failed(lake, view, table, tables)
     crash_point("materialize.before_commit")
-    commit = table.commit(tables, source_seq=source_seq, run_id=run_id, force=forced)
+    commit = table.commit(tables, source_seq=source_seq, run_id=run_id, force=forced, basis=_basis(table, inputs))
     crash_point("materialize.after_commit")
     return ViewCommit(commit, tables, source_seq)
 
@@ -145,6 +168,8 @@ class _Input:
     events: pa.Table
     event_at: np.ndarray[tuple[int], np.dtype[np.int64]]
     seqs: Mapping[str, int]
+    head: int
+    versions: PartitionedTable
 
     @classmethod
     def of(cls, lake: Lake, source: BatchSource, lookback: timedelta, days: Sequence[date]) -> "_Input":
@@ -162,7 +187,8 @@ class _Input:
         head = max((row["commit_seq"] for row in versions), default=0)
         names = tuple(source.event_schema.names)
         events = table.read(partitions=[day.isoformat() for day in needed], upto=head, columns=names)
-        return cls(source, events, micros(events, source.event_at), counts)
+        read = {day.isoformat(): counts[day.isoformat()] for day in needed}
+        return cls(source, events, micros(events, source.event_at), read, head, table)
 
     def events_for(self, day: date, lookback: timedelta) -> pa.Table:
         """The events with day - lookback <= event_at < day + 1."""
@@ -173,6 +199,23 @@ class _Input:
     def position_for(self, day: date, lookback: timedelta) -> int:
         """The greatest commit_seq among the partitions that the day is computed from."""
         return max((self.seqs[read.isoformat()] for read in _window(self.source, day, lookback)), default=0)
+
+    def is_same_at(self, number: int) -> bool:
+        """Whether the source at that commit has the versions that were read of all days that were."""
+        counts = _counts(self.versions, number)
+        return all(counts.get(day) == seq for day, seq in self.seqs.items())
+
+
+def _basis(table: PartitionedTable, inputs: Sequence[_Input]) -> ComputedFrom:
+    of = {given.source.name: given for given in inputs}
+    heads = {name: given.head for name, given in of.items()}
+    return ComputedFrom(table.name, heads, lambda name, number: of[name].is_same_at(number))
+
+
+def _counts(table: PartitionedTable, upto: int | None = None) -> dict[str, int]:
+    """Of each partition the version that counts at a commit."""
+    versions = table.partition_versions(upto).to_pylist()
+    return newest((row["partition"], row["commit_seq"]) for row in versions)
 
 
 def _window(source: BatchSource, day: date, lookback: timedelta) -> list[date]:
@@ -186,8 +229,7 @@ def _failed(lake: Lake, view: FeatureView, table: PartitionedTable, wanted: Mapp
     failed = verdicts_of(lake).excluded(view.name, view_version(view))
     if not failed:
         return frozenset()
-    versions = table.partition_versions().to_pylist()
-    return to_recommit(wanted, newest((row["partition"], row["commit_seq"]) for row in versions), failed)
+    return to_recommit(wanted, _counts(table), failed)
 
 
 def _read(source: BatchSource, first: date, last: date, now: datetime) -> object:
@@ -202,12 +244,11 @@ def _read(source: BatchSource, first: date, last: date, now: datetime) -> object
         ) from error
 
 
-def _quarantine(table: PartitionedTable, refused: Mapping[str, pa.Table], run_id: str) -> None:
+def _quarantine(table: PartitionedTable, refused: Mapping[str, pa.Table], basis: ReadFrom, run_id: str) -> None:
     """Commit what was refused; also that a day which had refused rows has none any more."""
-    known = set(table.partition_versions().column("partition").to_pylist())
-    concerned = {name: rows for name, rows in refused.items() if rows.num_rows or name in known}
+    concerned = {name: rows for name, rows in refused.items() if rows.num_rows or name in basis.counts}
     if concerned:
-        table.commit(concerned, run_id=run_id)
+        table.commit(concerned, run_id=run_id, basis=basis)
 
 
 def _with_reasons(found: Admitted) -> pa.Table:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Transaction
 
 from feature_assets.definition.naming import EVENT_AT, LIFECYCLE
 from feature_assets.errors import DefinitionError, SchemaError
 from feature_assets.offline import commit as commits
 from feature_assets.offline import files
 from feature_assets.offline.append_table import evolved
+from feature_assets.offline.basis import Basis
 from feature_assets.offline.content import same_content
 from feature_assets.offline.files import DataFile
 from feature_assets.offline.lake import Lake
@@ -109,22 +110,30 @@ class PartitionedTable:
         source_seq: Mapping[str, int] | None = None,
         run_id: str = "",
         force: frozenset[str] = frozenset(),
+        basis: Basis | None = None,
     ) -> Commit:
         """One Delta commit for all changed partitions, all under one number; durable when this returns.
 
         A partition whose content equals its newest version's is left alone, unless it is in `force`. A feature table's
-        partitions carry the column `bucket` (int32) beside the user's. Raises `SchemaError` for a change that is no
-        evolution, `CommitConflictError`, `StorageFullError`, `OfflineError`: then nothing of it is visible.
+        partitions carry the column `bucket` (int32) beside the user's. `basis`: what they were made from, asked on the
+        handle that is committed on. Raises `SchemaError` for a change that is no evolution, `OutdatedError` if the
+        basis is, `CommitConflictError`, `StorageFullError`, `OfflineError`: then nothing of it is visible.
         """
         ready = {name: self._in_order(name, table) for name, table in sorted(partitions.items())}
         changed: dict[str, pa.Table] = {}
 
         def prepared(handle: DeltaTable, seq: int) -> list[DataFile]:
             changed.clear()
-            changed.update(self._changed(handle, ready, force))
+            counts, different = self._changed(handle, ready, force)
+            changed.update(different)
+            if basis is not None:
+                basis.require_current(handle, counts, changed)
             return self._write(changed, seq, source_seq or {})
 
-        done = commits.committed_next(self.lake, self.path, self._writable, prepared, run_id=run_id)
+        def noted(handle: DeltaTable) -> list[Transaction]:
+            return [] if basis is None or not ready else basis.notes(handle)
+
+        done = commits.committed_next(self.lake, self.path, self._writable, prepared, noted=noted, run_id=run_id)
         written = tuple(changed)
         rows = sum(table.num_rows for table in changed.values())
         return Commit(done.seq, written, tuple(name for name in ready if name not in changed), rows, done.version)
@@ -141,7 +150,10 @@ class PartitionedTable:
         handle = self.lake.create(self.stored, *self.path, partition_by="month")
         return evolved(self.lake, self.path, handle, self.stored, self.schema)
 
-    def _changed(self, handle: DeltaTable, ready: Mapping[str, pa.Table], force: frozenset[str]) -> dict[str, pa.Table]:
+    def _changed(
+        self, handle: DeltaTable, ready: Mapping[str, pa.Table], force: frozenset[str]
+    ) -> tuple[dict[str, int], dict[str, pa.Table]]:
+        """The version of each partition that counts, and what is to be written."""
         snapshot = self._snapshot(handle)
         rows = _rows(snapshot.versions())
         counts = newest(rows)
@@ -154,11 +166,12 @@ class PartitionedTable:
             raise
         found = _slices(before)
         nothing = before.slice(0, 0)
-        return {
+        changed = {
             name: table
             for name, table in ready.items()
             if name not in compared or not same_content(found.get(name, nothing).drop_columns(["partition"]), table)
         }
+        return counts, changed
 
     def _write(self, changed: Mapping[str, pa.Table], seq: int, source_seq: Mapping[str, int]) -> list[DataFile]:
         by_month: dict[str, list[pa.Table]] = {}

@@ -12,6 +12,7 @@ from feature_assets.errors import (
     CommitConflictError,
     FeatureAssetsError,
     NaiveTimestampError,
+    OutdatedError,
     StoreThrottledError,
     StoreUnreachableError,
     UnknownNameError,
@@ -42,6 +43,7 @@ def test_the_tree_is_as_it_is_drawn() -> None:
 def test_what_may_be_retried_is_a_property_of_the_type() -> None:
     assert {type_ for type_ in TYPES if type_.retryable} == {
         CommitConflictError,
+        OutdatedError,
         StoreUnreachableError,
         StoreThrottledError,
     }
