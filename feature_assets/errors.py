@@ -18,6 +18,7 @@
     │   ├── StoreUnreachableError  (retryable) no answer from the store
     │   ├── StoreThrottledError    (retryable) the store refused for load, past the retry budget
     │   ├── StoreRefusedError      the store answered, and refused: permission, validation, missing table
+    │   ├── UnknownFeaturesError   (retryable) what a prediction is to be made from, the store did not say
     │   ├── ItemTooLargeError      an item would outgrow the store's bound
     │   └── CodecError             bytes that this version cannot read or values it cannot write
     ├── VerdictError               a blocking expectation failed, or could not be evaluated
@@ -134,6 +135,12 @@ class StoreThrottledError(OnlineError):
 
 class StoreRefusedError(OnlineError):
     """The store answered with a refusal that a retry will not change."""
+
+
+class UnknownFeaturesError(OnlineError):
+    """Features of an answer are unknown, and what was asked for needs them: predicting from them would be guessing."""
+
+    retryable = True
 
 
 class ItemTooLargeError(OnlineError):

@@ -15,6 +15,7 @@ from feature_assets.errors import (
     OutdatedError,
     StoreThrottledError,
     StoreUnreachableError,
+    UnknownFeaturesError,
     UnknownNameError,
     did_you_mean,
 )
@@ -46,6 +47,7 @@ def test_what_may_be_retried_is_a_property_of_the_type() -> None:
         OutdatedError,
         StoreUnreachableError,
         StoreThrottledError,
+        UnknownFeaturesError,
     }
 
 
