@@ -202,7 +202,7 @@ class OnlineReader:
         try:
             serving = self._versions.of(view, current, fresh=fresh)
         except FeatureAssetsError as error:
-            return lookup.all_failed(None, Status.ERROR, f"the ledger cannot be read: {error}")
+            return lookup.all_failed(None, Status.ERROR, f"which version answers cannot be told: {error}")
         if serving is None:
             what = f"no version of view {view.name!r} that fits the code serves on {self._store.target!r} yet"
             return lookup.all_failed(None, Status.LOADING, what)

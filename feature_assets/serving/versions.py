@@ -1,8 +1,8 @@
 """Which version of a view answers on a store: by the ledger, remembered for a short while.
 
 Invariant: a version answers only while the ledger says that it serves there; the code's own if it does, else the newest
-one with the same keys and features, as far as that can be known. A ledger that cannot be read leaves the last known
-answer standing.
+one with the same keys and features. Whether it has them must be known: a lake that cannot be read is no fit. Where the
+ledger or that cannot be read, the last known answer stands while it still serves; without one nothing answers.
 It reads the ledger, and of other versions than the code's the schema of their tables; it reads no items.
 """
 
@@ -59,22 +59,31 @@ class ServingVersions:
     def of(self, view: FeatureView, current: str, *, fresh: bool = False) -> Serving | None:
         """The version that answers; None if none does. `current`: the code's. `fresh`: ask the ledger in any case.
 
-        Raises `OfflineError` if the ledger cannot be read and nothing is known from before.
+        Raises `OfflineError` if the ledger cannot be read, or not what the version that serves consists of, and nothing
+        is known from before.
         """
         now = self._clock.now()
         known = self._known.get(view.name)
         if known is not None and not fresh and timedelta(0) <= now - known.at < self._remembered:
             return known.serving
+        serving = self._looked_up(view, current, known)
+        self._known[view.name] = _Known(now, serving)
+        return serving
+
+    def _looked_up(self, view: FeatureView, current: str, known: _Known | None) -> Serving | None:
         try:
-            rows = self._ledger.rows(view=view.name, target=self._target)
+            candidates = serving_versions(self._ledger.rows(view=view.name, target=self._target))
         except OfflineError:
             if known is None:
                 raise
-            serving = known.serving
-        else:
-            serving = self._chosen(view, current, serving_versions(rows))
-        self._known[view.name] = _Known(now, serving)
-        return serving
+            return known.serving
+        try:
+            return self._chosen(view, current, candidates)
+        except OfflineError:
+            # That none answered is no knowledge about one that has begun to serve since.
+            if known is None or known.serving not in candidates:
+                raise
+            return known.serving
 
     def reject(self, view: FeatureView, version: str) -> None:
         """Remember that a version was seen to hold other features than the code declares."""
@@ -85,21 +94,30 @@ class ServingVersions:
         return own or next((one for one in reversed(serving) if self._fits(view, one.version)), None)
 
     def _fits(self, view: FeatureView, version: str) -> bool:
-        """Whether another version has the code's keys and features; what cannot be known is taken to fit."""
+        """Whether another version has the code's keys and features. Raises `OfflineError` if the lake cannot say."""
         known = self._fit.get((view.name, version))
-        if known is not None:
-            return known
+        if known is not None or self._lake is None:
+            return known is not False
         try:
-            if self._lake is None or not self._lake.exists("features", view.name, version):
-                return True
-            stored = feature_table(self._lake, view, version).schema
-        except OfflineError:
-            return True
+            there = self._lake.exists("features", view.name, version)
+            stored = feature_table(self._lake, view, version).schema if there else None
+        except OfflineError as error:
+            raise _unknown(view, version, error.message) from error
+        if stored is None:
+            raise _unknown(view, version, "the lake has no table of it")
         # In order: the order of keys and of features is part of what is in an item.
         wanted = stored_schema(view_schema(view), f"view {view.name!r}")
         same = [(one.name, one.type) for one in stored] == [(one.name, one.type) for one in wanted]
         self._fit[view.name, version] = same
         return same
+
+
+def _unknown(view: FeatureView, version: str, why: str) -> OfflineError:
+    return OfflineError(
+        f"view {view.name!r}: version {version} serves, and whether it has the keys and features of the code cannot be "
+        f"told: {why}",
+        hint="make its table in the lake readable (docs/operations.md), or push the code's own version",
+    )
 
 
 def serving_versions(rows: Sequence[LedgerRow]) -> list[Serving]:

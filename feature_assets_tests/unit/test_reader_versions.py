@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from feature_assets.compute.keys import encoded_key
 from feature_assets.definition.version import view_version
@@ -194,5 +195,54 @@ def test_with_a_lake_other_keys_are_noticed_too(tmp_path: Path) -> None:
     assert (answer.to_pylist(), answer.meta["carriers"].version) == ([{"carriers__delay": 1.0}], view_version(same))
     retire(world, same)
     assert world.reader(code, lake=lake).get("it", ASKED).status["carriers__delay"] == [S.LOADING]
-    same_again = world.reader(same, lake=Lake(str(tmp_path / "elsewhere"))).get("it", ASKED)
-    assert same_again.meta["carriers"].version == view_version(by_code), "no table there to compare with"
+
+
+def damaged(lake: Lake, view: FeatureView) -> None:
+    """The table's first commit is torn."""
+    log = lake.path("features", view.name, view_version(view)) / "_delta_log" / f"{0:020d}.json"
+    log.write_bytes(log.read_bytes()[:40])
+
+
+@pytest.mark.parametrize("how", ["damaged", "absent"])
+def test_a_lake_that_cannot_say_whether_a_version_fits_is_no_fit(tmp_path: Path, how: str) -> None:
+    lake, world = Lake(str(tmp_path)), Published()
+    older, old, code = carriers(buckets=1), carriers(key="code", buckets=2), carriers(buckets=3)
+    kept(lake, older, rows(1.0))
+    world.publish(older, rows(1.0))
+    world.publish(old, [{"code": "UA", "event_at": at(3), "delay": 5.0}])
+    if how == "damaged":
+        kept(lake, old, [{"code": "UA", "event_at": at(3), "delay": 5.0}])
+        damaged(lake, old)
+
+    answer = world.reader(code, lake=lake).get("it", ASKED)
+
+    # Not null as if there were no row, which the other keys would make of it, nor from a version that was overtaken.
+    assert answer.status == {"carriers__delay": [S.ERROR]}
+    assert answer.meta["carriers"].version is None
+    assert f"version {view_version(old)} serves, and whether it has the keys" in answer.failures["carriers"]
+    assert ("has no table" if how == "absent" else "damaged") in answer.failures["carriers"]
+
+
+def test_what_was_known_to_fit_goes_on_when_the_lake_cannot_be_read(tmp_path: Path) -> None:
+    lake, world = Lake(str(tmp_path)), Published()
+    old, newer, code = carriers(buckets=1), carriers(buckets=2), carriers(buckets=3)
+    kept(lake, old, rows(1.0))
+    world.publish(old, rows(1.0))
+    reader = world.reader(code, lake=lake, remembered=timedelta(0))
+    assert reader.get("it", ASKED).to_pylist() == [{"carriers__delay": 1.0}]
+    damaged(lake, old)
+    assert reader.get("it", ASKED).to_pylist() == [{"carriers__delay": 1.0}], "that it fits was seen"
+    kept(lake, newer, rows(2.0))
+    damaged(lake, newer)
+    world.publish(newer, rows(2.0))
+    assert reader.get("it", ASKED).to_pylist() == [{"carriers__delay": 1.0}], "it still serves"
+    retire(world, old)
+    assert reader.get("it", ASKED).status["carriers__delay"] == [S.ERROR]
+
+
+def test_the_codes_own_version_needs_no_lake(tmp_path: Path) -> None:
+    lake, world, code = Lake(str(tmp_path)), Published(), carriers()
+    kept(lake, code, rows(1.0))
+    damaged(lake, code)
+    world.publish(code, rows(1.0))
+    assert world.reader(code, lake=lake).get("it", ASKED).to_pylist() == [{"carriers__delay": 1.0}]
