@@ -89,15 +89,17 @@ def as_stored(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
 def _fitting(column: pa.ChunkedArray, field: pa.Field, where: str) -> pa.ChunkedArray:
     if pa.types.is_timestamp(column.type) and column.type.tz is None and pa.types.is_timestamp(field.type):
         raise NaiveTimestampError(field.name, where)
-    if column.null_count and not field.nullable:
-        what = f"{where}: column {field.name!r} is declared without nulls and is null in {column.null_count} rows"
-        raise SchemaError(what, hint="declare it nullable, or leave such rows out")
     try:
-        return lossless(column, field.type)
+        plain = lossless(column, field.type)
     except LossyCastError as error:
         of = "" if error.value is None else f": the value {error.value!r} would change"
         what = f"{where}: column {field.name!r} is {column.type} and cannot become {field.type}{of}"
         raise SchemaError(what, hint="convert it where it is made, or declare the type that it has") from error
+    # Of the plain values: a dictionary may hold a null that its indices, which are what is counted, do not show.
+    if plain.null_count and not field.nullable:
+        what = f"{where}: column {field.name!r} is declared without nulls and is null in {plain.null_count} rows"
+        raise SchemaError(what, hint="declare it nullable, or leave such rows out")
+    return plain
 
 
 def _listed(what: str, names: Sequence[str]) -> str | None:

@@ -176,20 +176,22 @@ def _require_columns(table: pa.Table, service: FeatureService) -> None:
 
 
 def _key_column(column: pa.ChunkedArray, dtype: pa.DataType, name: str, ref: FeatureRef) -> pa.ChunkedArray:
-    if column.null_count:
-        raise InputError(
-            f"{WHERE}: key column {name!r} (of {ref.prefix!r}) is null in {column.null_count} rows, "
-            f"the first is row {_first(column.is_null())}",
-            hint="a row without a key has no features: leave it out, or give it a key that stands for 'unknown'",
-        )
     try:
-        return lossless(column, dtype)
+        keys = lossless(column, dtype)
     except LossyCastError as error:
         of = "" if error.value is None else f"; the value {error.value!r} would change"
         raise InputError(
             f"{WHERE}: key column {name!r} is {column.type}, and the key of {ref.prefix!r} is {dtype}{of}",
             hint=f"convert it first, so that it says what is meant: {dtype}",
         ) from error
+    # Of the plain values: a dictionary may hold a null that its indices, which are what is counted, do not show.
+    if keys.null_count:
+        raise InputError(
+            f"{WHERE}: key column {name!r} (of {ref.prefix!r}) is null in {keys.null_count} rows, "
+            f"the first is row {_first(keys.is_null())}",
+            hint="a row without a key has no features: leave it out, or give it a key that stands for 'unknown'",
+        )
+    return keys
 
 
 def _first(mask: pa.ChunkedArray) -> int:

@@ -222,6 +222,26 @@ def some(column: str, **rows: object) -> pa.Table:
     return with_column(column, pa.array(values, SPINE.schema.field(column).type))
 
 
+def dictionary_of(*values: str | None) -> pa.ChunkedArray:
+    """Two dictionary-encoded chunks whose indices are all valid: where a value is null, the dictionary says so."""
+    half = len(values) // 2
+    chunks = [
+        pa.DictionaryArray.from_arrays(pa.array(range(len(part)), pa.int32()), pa.array(part, pa.string()))
+        for part in (values[:half], values[half:])
+    ]
+    assert not any(chunk.null_count for chunk in chunks)
+    return pa.chunked_array(chunks)
+
+
+def test_a_dictionary_without_nulls_is_read_as_its_values(trained: Trained) -> None:
+    plain = SPINE.column("dest").to_pylist()
+    expected, found = (
+        trained.training_set(spine).table.column("there__temp").to_pylist()
+        for spine in (SPINE, with_column("dest", dictionary_of(*plain)))
+    )
+    assert found == expected
+
+
 REFUSED: dict[str, tuple[Callable[[], Any], dict[str, Any], type[InputError], str]] = {
     "unknown service": (lambda: SPINE, {"service": "late_flight"}, UnknownNameError, "did you mean 'late_flights'"),
     "unknown timestamp": (lambda: SPINE, {"timestamp": "att"}, UnknownNameError, "did you mean 'at'"),
@@ -259,6 +279,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], dict[str, Any], type[InputError], st
         {},
         InputError,
         "'dest' \\(of 'there'\\) is null in 2 rows.*row 1",
+    ),
+    "no key, said by a dictionary": (
+        lambda: with_column("dest", dictionary_of(*[None if row in {1, 4} else "JFK" for row in range(len(FLIGHTS))])),
+        {},
+        InputError,
+        "'dest' \\(of 'there'\\) is null in 2 rows, the first is row 1\n.*leave it out",
     ),
     "key column missing": (
         lambda: without("dest"),

@@ -295,12 +295,15 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(lake: Lake) -> 
     table = speeds(lake)
     rows = feature_rows(JAN1, [1.0])
     naive = rows.set_column(1, "event_at", rows.column("event_at").cast(pa.timestamp("us")))
+    # The indices are all valid; the null stands in the dictionary.
+    hidden = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), pa.array([None], pa.string()))
     cases: list[tuple[pa.Table, type[Exception], str]] = [
         (rows.drop_columns(["x"]), SchemaError, "missing: 'x'"),
         (rows.append_column("z", pa.array([1])), SchemaError, "not in the schema: 'z'"),
         (rows.set_column(4, "x", pa.array(["1.0"])), SchemaError, "'x' is string and cannot become double"),
         (rows.set_column(3, "sequence", pa.array([1.5])), SchemaError, "'sequence' is double and cannot become int64"),
         (rows.set_column(0, "k", pa.array([None], pa.string())), SchemaError, "'k' is declared without nulls"),
+        (rows.set_column(0, "k", hidden), SchemaError, "'k' is declared without nulls and is null in 1 rows"),
         (rows.set_column(5, "bucket", pa.array([None], pa.int32())), SchemaError, "'bucket' is declared without nulls"),
         (naive, NaiveTimestampError, "'event_at' holds timestamps without a time zone"),
     ]
