@@ -9,6 +9,7 @@
     drift         compare the newest features with what the champion was trained on
     retrain       ask the gate; train, compare, promote or refuse
     get           look features up online, with statuses and ages
+    maintenance   compact, vacuum, repair tables; what was done to them
     ui            Dagster's UI over this project
     demo          the built-in project, end to end
 
@@ -24,7 +25,7 @@ import sys
 
 import typer
 
-from feature_assets.cli import data, project, runs, ui
+from feature_assets.cli import data, maintenance, project, runs, ui
 from feature_assets.cli.output import exit_code, show_error
 from feature_assets.errors import FeatureAssetsError
 
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (project, runs, data, ui):
+for module in (project, runs, data, maintenance, ui):
     module.register(app)
 
 

@@ -279,8 +279,8 @@ def damaged_file(lake: Lake, parts: Sequence[str], path: str, what: str) -> Tabl
         f"data file {path} {what}",
         last_good=None if added is None else added - 1,
         way_out=(
-            "restore that file from a backup; without one, feature_assets.offline.repair.abandon(lake, "
-            f"{', '.join(map(repr, parts))}) gives it up: then materialize the days that it names again "
+            f"restore that file from a backup; without one, feature-assets maintenance abandon {'/'.join(parts)} "
+            "gives it up: then materialize the days that it names again "
             "(docs/operations.md, 'A table is damaged')"
         ),
     )

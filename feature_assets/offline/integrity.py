@@ -35,7 +35,7 @@ _RESTORE = (
     "(docs/operations.md, 'A table is damaged')"
 )
 _REPAIR = (
-    "feature_assets.offline.repair.repair(lake, {names}) moves the named files aside and loses nothing that was "
+    "feature-assets maintenance repair {table} moves the named files aside and loses nothing that was "
     "acknowledged (docs/operations.md, 'A table is damaged')"
 )
 
@@ -319,6 +319,5 @@ def _digest(paths: Sequence[Path]) -> str:
 def error(table: str, damage: Damage) -> TableDamagedError:
     """The error that says what is wrong, the last good version, and the way out."""
     what = f"{damage.what} ({damage.file})"
-    names = ", ".join(repr(name) for name in table.split("/"))
-    way_out = _REPAIR.format(names=names) if damage.aside else _RESTORE
+    way_out = _REPAIR.format(table=table) if damage.aside else _RESTORE
     return faults.damaged(table, what, last_good=damage.last_good, way_out=way_out)

@@ -88,22 +88,29 @@ def compact(
 
 
 def compact_table(
-    lake: Lake, path: tuple[str, ...], project: Project, *, ledger: Ledger, target: str, run_id: str = ""
+    lake: Lake,
+    path: tuple[str, ...],
+    project: Project,
+    *,
+    ledger: Ledger,
+    target: str,
+    dry_run: bool = False,
+    run_id: str = "",
 ) -> Rewrite | None:
-    """Compact one table; None if it is none of the numbered ones."""
+    """Compact one table; None if it is none of the numbered ones. `dry_run`: only say what would be rewritten."""
     found = pa.schema(lake.open(*path).schema())
     if "commit_seq" not in found.names or "row" not in found.names:
         return None
     if "month" not in found.names:
         schema = pa.schema([field for field in found if field.name not in ("commit_seq", "row")])
-        return rewrite_appended(AppendTable(lake, path, schema), run_id=run_id)
+        return rewrite_appended(AppendTable(lake, path, schema), dry_run=dry_run, run_id=run_id)
     source = next((one for one in project.sources if path[1:] == (one.name,)), None)
     table = table_as_stored(lake, path, event_at=EVENT_AT if source is None else source.event_at)
     view = next((one for one in project.views if path[:2] == ("features", one.name)), None)
     if view is None or not table.has_features:
-        return rewrite_partitioned(table, run_id=run_id)
+        return rewrite_partitioned(table, dry_run=dry_run, run_id=run_id)
     fold = folding(lake, view, path[-1], ledger=ledger, target=target)
-    return rewrite_partitioned(table, change=fold, changed_columns=FOLDED, run_id=run_id)
+    return rewrite_partitioned(table, change=fold, changed_columns=FOLDED, dry_run=dry_run, run_id=run_id)
 
 
 def vacuum(

@@ -8,7 +8,7 @@ Which rows those are, and that reads are the same before and after, is `snapshot
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from feature_assets.offline import files
 from feature_assets.offline.append_table import AppendTable
 from feature_assets.offline.commit import REWRITE, commit_files
 from feature_assets.offline.files import FileInfo
-from feature_assets.offline.snapshot import Snapshot
+from feature_assets.offline.snapshot import Snapshot, require_replaced
 from feature_assets.offline.table import PartitionedTable
 from feature_assets.offline.versions import next_seq
 
@@ -46,16 +46,23 @@ class Rewrite:
 
 
 def rewrite_partitioned(
-    table: PartitionedTable, *, change: Change | None = None, changed_columns: tuple[str, ...] = (), run_id: str = ""
+    table: PartitionedTable,
+    *,
+    change: Change | None = None,
+    changed_columns: tuple[str, ...] = (),
+    dry_run: bool = False,
+    run_id: str = "",
 ) -> Rewrite:
     """Rewrite each month that lies in several files, or of whose `changed_columns` `change` would make something else.
 
     A feature table's rows are then by (bucket, partition, commit_seq, row), so that a bucket is a few row groups per
-    month; events are by (partition, commit_seq, row).
+    month; events are by (partition, commit_seq, row). `dry_run`: only say what would be rewritten.
     """
     total = Rewrite(table.name, (), 0, 0, 0)
     for month in sorted({file.month for file in table.snapshot().files if file.month is not None}):
-        done = _attempted(table.name, partial(_month_rewritten, table, month, change, changed_columns, run_id))
+        done = _attempted(
+            table.name, partial(_month_rewritten, table, month, change, changed_columns, run_id, dry_run=dry_run)
+        )
         if done is not None:
             total = Rewrite(
                 table.name,
@@ -67,29 +74,46 @@ def rewrite_partitioned(
     return total
 
 
-def rewrite_appended(table: AppendTable, *, run_id: str = "") -> Rewrite:
-    """Rewrite a numbered table into one file, by (commit_seq, row), if it lies in several."""
+def rewrite_appended(table: AppendTable, *, dry_run: bool = False, run_id: str = "") -> Rewrite:
+    """Rewrite a numbered table into one file, by (commit_seq, row), if it lies in several.
+
+    `dry_run`: only say what would be rewritten.
+    """
 
     def once() -> Rewrite | None:
         handle, snapshot = table.opened()
         if len(snapshot.files) <= 1:
             return None
+        if dry_run:
+            return _planned(table.name, snapshot.files, None)
         return _committed(handle, snapshot, snapshot.files, _appended_parts(snapshot), month=None, run_id=run_id)
 
     return _attempted(table.name, once) or Rewrite(table.name, (), 0, 0, 0)
 
 
 def _month_rewritten(
-    table: PartitionedTable, month: str, change: Change | None, changed_columns: tuple[str, ...], run_id: str
+    table: PartitionedTable,
+    month: str,
+    change: Change | None,
+    changed_columns: tuple[str, ...],
+    run_id: str,
+    *,
+    dry_run: bool,
 ) -> Rewrite | None:
     handle, snapshot = table.opened()
     found = tuple(file for file in snapshot.files if file.month == month)
     if not found or (len(found) == 1 and not _would_change(snapshot, found, change, changed_columns)):
         return None
+    if dry_run:
+        return _planned(table.name, found, month)
     by = ("bucket", "partition", "commit_seq", "row") if table.has_features else ("partition", "commit_seq", "row")
     parts = _parts(snapshot, found, by)
     rows = parts if change is None else map(change, parts)
     return _committed(handle, snapshot, found, rows, month=month, run_id=run_id)
+
+
+def _planned(name: str, found: Sequence[FileInfo], month: str | None) -> Rewrite:
+    return Rewrite(name, () if month is None else (month,), len(found), 1, sum(file.rows for file in found))
 
 
 def _would_change(
@@ -114,7 +138,12 @@ def _committed(
     run_id: str,
 ) -> Rewrite:
     lake, path = snapshot.lake, snapshot.parts
-    written = files.write_file(lake, path, parts, month=month, event_at=snapshot.event_at)
+    try:
+        written = files.write_file(lake, path, _read_from(parts), month=month, event_at=snapshot.event_at)
+    except _GoneError as error:
+        gone = error.cause
+        require_replaced(snapshot, replace(snapshot, files=files.listed(lake.open(*path))), gone)
+        raise gone from error
     rows = sum(file.rows for file in found)
     if written.rows != rows:
         files.discard(lake, path, [written])
@@ -137,7 +166,22 @@ def _committed(
         files.discard(lake, path, [written])
         raise
     crash_point("compact.after_commit")
-    return Rewrite("/".join(path), () if month is None else (month,), len(found), 1, rows)
+    return _planned("/".join(path), found, month)
+
+
+class _GoneError(Exception):
+    """A file that was to be read is gone: told apart from what fails in writing, which happens in the same loop."""
+
+    def __init__(self, cause: FileNotFoundError) -> None:
+        self.cause = cause
+        super().__init__(str(cause))
+
+
+def _read_from(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    try:
+        yield from parts
+    except FileNotFoundError as error:
+        raise _GoneError(error) from error
 
 
 def _parts(snapshot: Snapshot, found: Sequence[FileInfo], by: tuple[str, ...]) -> Iterator[pa.Table]:

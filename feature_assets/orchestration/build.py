@@ -21,6 +21,7 @@ from feature_assets.orchestration.jobs import materialize_job, model_jobs, push_
 from feature_assets.orchestration.resources import Platform
 from feature_assets.orchestration.schedules import materialize_schedules, model_schedules
 from feature_assets.orchestration.sensors import push_sensor
+from feature_assets.orchestration.upkeep import upkeep_job, upkeep_schedule
 
 
 def definitions_of(project: Project) -> dg.Definitions:
@@ -34,8 +35,8 @@ def definitions_of(project: Project) -> dg.Definitions:
             *(drift_asset(project, view) for view in project.views if project.models),
             *(model_asset(project, model) for model in project.models),
         ],
-        jobs=[materialize_job(project), push_job(project), *model_jobs(project)],
-        schedules=[*materialize_schedules(project), *model_schedules(project)],
+        jobs=[materialize_job(project), push_job(project), upkeep_job(project), *model_jobs(project)],
+        schedules=[*materialize_schedules(project), *model_schedules(project), upkeep_schedule()],
         sensors=[push_sensor(project)],
         resources=_resources(os.environ),
         # Steps are small, and a process per step would import everything again: 30 s where the work takes one.
