@@ -88,6 +88,10 @@ class MemoryTable:
     view: FeatureView
     versions: dict[Version, tuple[pa.Table, int]] = field(default_factory=dict)
     head: int = 0
+    counted: str = "source"
+
+    def counted_in(self) -> str:
+        return self.counted
 
     def commit(self, partitions: Mapping[str, pa.Table], source_seq: Mapping[str, int] | None = None) -> int:
         """Each partition as a new version."""

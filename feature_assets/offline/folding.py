@@ -17,6 +17,7 @@ from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger, LedgerRow, previous_version
 from feature_assets.offline.rewrite import Change
 from feature_assets.offline.selection import MARKER_ROW
+from feature_assets.offline.source_positions import is_comparable
 from feature_assets.offline.stored import TIME
 from feature_assets.offline.table import feature_table
 from feature_assets.offline.verdicts import Verdicts, settled_head
@@ -53,9 +54,10 @@ def folding(lake: Lake, view: FeatureView, version: str, *, ledger: Ledger, targ
 
 def _timeline_of(lake: Lake, view: FeatureView, version: str, rows: Sequence[LedgerRow]) -> tuple[Timeline, int]:
     """The timeline of a version, on top of those of the versions that served before it, and how far it is settled."""
-    before = previous_version(rows, version)
-    previous = None if before is None else _timeline_of(lake, view, before, rows)[0]
     table, verdicts = feature_table(lake, view, version), Verdicts(lake)
+    before = previous_version(rows, version)
+    inherits = before is not None and is_comparable(table, feature_table(lake, view, before))
+    previous = _timeline_of(lake, view, before, rows)[0] if inherits and before is not None else None
     settled = settled_head(table.partition_versions(), verdicts.of(view.name, version))
     own = [row for row in rows if row.version == version]
     buckets = max((row.bucket for row in own if row.bucket is not None), default=view.buckets - 1) + 1

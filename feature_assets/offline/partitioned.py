@@ -19,7 +19,7 @@ from deltalake import DeltaTable, Transaction
 from feature_assets.definition.naming import EVENT_AT, LIFECYCLE
 from feature_assets.errors import DefinitionError, SchemaError
 from feature_assets.offline import commit as commits
-from feature_assets.offline import files
+from feature_assets.offline import files, source_positions
 from feature_assets.offline.append_table import evolved
 from feature_assets.offline.basis import Basis
 from feature_assets.offline.content import same_content
@@ -76,11 +76,13 @@ class PartitionedTable:
         features: bool,
         order: tuple[str, ...],
         event_at: str = EVENT_AT,
+        counted_in: str = "",
     ) -> None:
         """`schema`: the user's columns. `features`: whether there are `bucket` and the columns of a feature's life.
 
         `order`: the columns by which the rows of a version are put in order, so that the same rows in another order are
         the same content; ties are broken by the remaining columns. `event_at`: the column of event time.
+        `counted_in`: what its source positions are positions in; the table keeps it.
         """
         self.lake = lake
         self.path = path
@@ -91,6 +93,7 @@ class PartitionedTable:
         self.schema = schema
         self.has_features = features
         self.event_at = event_at
+        self._counted_in = counted_in
         added = [pa.field(*field) for field in (_FEATURES if features else _EVENTS)]
         self.stored = pa.schema([*stored_schema(schema, self.name), *added])
         sortable = [name for name in schema.names if not pa.types.is_nested(self.stored.field(name).type)]
@@ -148,7 +151,8 @@ class PartitionedTable:
     def _writable(self) -> DeltaTable:
         """A handle on the table, made if absent, with the columns that this definition adds."""
         handle = self.lake.create(self.stored, *self.path, partition_by="month")
-        return evolved(self.lake, self.path, handle, self.stored, self.schema)
+        handle = evolved(self.lake, self.path, handle, self.stored, self.schema)
+        return source_positions.kept(self.lake, self.path, handle, self._counted_in)
 
     def _changed(
         self, handle: DeltaTable, ready: Mapping[str, pa.Table], force: frozenset[str]
@@ -210,6 +214,12 @@ class PartitionedTable:
         if not self.lake.exists(*self.path):
             return 0
         return self.lake.open(*self.path).transaction_version(SEQUENCE) or 0
+
+    def counted_in(self) -> str | None:
+        """What the source positions of its versions are positions in; None if the table does not say."""
+        if not self.lake.exists(*self.path):
+            return None
+        return source_positions.said_by(self.lake.open(*self.path))
 
     def partition_versions(self, upto: int | None = None) -> pa.Table:
         """Every version ever committed `<= upto`, as `VERSIONS_SCHEMA`, by (commit_seq, partition); `rows` 0: empty."""

@@ -14,6 +14,7 @@ from feature_assets.definition.view import FeatureView
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.partitioned import Commit, PartitionedTable
 from feature_assets.offline.snapshot import VERSIONS_SCHEMA
+from feature_assets.offline.source_positions import counted_in
 
 __all__ = [
     "REASON",
@@ -56,7 +57,7 @@ def feature_table(lake: Lake, view: FeatureView, version: str | None = None) -> 
     if path[-1] != current and lake.exists(*path):
         return table_as_stored(lake, path)
     order = (*view.entity.key_names, EVENT_AT, SEQUENCE)
-    return PartitionedTable(lake, path, view_schema(view), features=True, order=order)
+    return PartitionedTable(lake, path, view_schema(view), features=True, order=order, counted_in=counted_in(view))
 
 
 def table_as_stored(lake: Lake, path: tuple[str, ...], *, event_at: str = EVENT_AT) -> PartitionedTable:

@@ -20,6 +20,7 @@ from feature_assets.definition.view import FeatureView
 from feature_assets.errors import InputError
 from feature_assets.offline.availability import Timeline, timeline
 from feature_assets.offline.ledger import Ledger, LedgerRow, previous_version
+from feature_assets.offline.source_positions import is_comparable
 from feature_assets.offline.verdicts import settled_head
 from feature_assets.offline.versions import Version, newest
 
@@ -31,6 +32,9 @@ class FeatureRows(Protocol):
 
     def partition_versions(self, upto: int | None = None) -> pa.Table:
         """Every version ever committed: `partition`, `commit_seq`, `source_seq`, `rows`; by (commit_seq, partition)."""
+
+    def counted_in(self) -> str | None:
+        """What the source positions of its versions are positions in; None if the table does not say."""
 
     def read_numbered(
         self,
@@ -107,7 +111,7 @@ class ViewPin(msgspec.Struct, frozen=True, kw_only=True):
     """What the values taken from one view depend on.
 
     `delay` and `ttl` are those that were used: the view's, or the caller's override. `previous`: the versions that
-    served before on the target, the latest first; from them availability is inherited.
+    served before on the target, the latest first, and are comparable; from them availability is inherited.
     """
 
     view: str
@@ -187,14 +191,14 @@ def pinned(view: FeatureView, version: str, history: History, *, position: int, 
 
 
 def _previous(view: FeatureView, version: str, rows: Sequence[LedgerRow], history: History) -> tuple[VersionPin, ...]:
-    """The versions that served before, the latest first."""
+    """The versions that served before, the latest first, as far back as they can be inherited from."""
     chain: list[VersionPin] = []
-    before = previous_version(rows, version)
-    while before is not None:
+    after, before = version, previous_version(rows, version)
+    while before is not None and is_comparable(history.table(view, after), history.table(view, before)):
         upto = history.told(view, before).settled
         buckets = [row.bucket for row in rows if row.version == before and row.bucket is not None]
         chain.append(VersionPin(before, upto, max(buckets, default=view.buckets - 1) + 1))
-        before = previous_version(rows, before)
+        after, before = before, previous_version(rows, before)
     return tuple(chain)
 
 

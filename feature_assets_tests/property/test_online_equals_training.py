@@ -82,6 +82,9 @@ class Table(MemoryTable):
         super().__init__(view_schema(view).append(pa.field("bucket", pa.int32())))
         self.random = random
 
+    def counted_in(self) -> str:
+        return "source"
+
     def read(self, **asked: Any) -> pa.Table:  # noqa: ANN401 - as the table takes them
         rows = super().read(**asked)
         return rows.take(pa.array(self._shuffled(len(rows)), pa.int64()))
