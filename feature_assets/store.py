@@ -40,6 +40,7 @@ from feature_assets.opening import OnlineAccess, clock_of, import_project, lake_
 from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
 from feature_assets.serving.reader import Answer, OnlineReader
+from feature_assets.serving.versions import serving_versions
 from feature_assets.settings import Settings, load_settings
 from feature_assets.training.loader import Progress, TrainingSet, training_set
 from feature_assets.training.modes import Mode
@@ -272,10 +273,11 @@ class FeatureStore:
         return self.reader().get(service, entities, as_of=as_of)
 
     def _covering(self, view: FeatureView) -> frozenset[str]:
-        """The days that the version serving now has: a new version does not take over before it has them too."""
+        """The days that the version serving now has: another does not take over, or again, before it has them too."""
         version = self.version(view)
         rows = self.ledger.rows(view=view.name, target=self.target)
-        before = previous_version(rows, version)
+        others = [one.version for one in serving_versions(rows) if one.version != version]
+        before = others[-1] if others else previous_version(rows, version)
         if before is None:
             return frozenset()
         # A day that never passed is not served, and need not pass now.

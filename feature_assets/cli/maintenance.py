@@ -1,4 +1,4 @@
-"""`maintenance`: a table's files, history and damage.
+"""`maintenance`: a table's files, history and damage; versions that nobody needs any more.
 
 Invariant: what would be done is worked out by the same code that does it; `--dry-run` changes nothing. What is wrong
 with one table holds up no other, and ends the command with 1 when the others are done. A repair needs no project: the
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from feature_assets.cli.options import DryRun, Json, load_project, open_store
+from feature_assets.cli.options import DryRun, Json, Views, load_project, open_store, selected_views
 from feature_assets.cli.output import EXIT_FAILED, err, out, progress_bar, show_json, show_table
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ Orphans = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the group of this module."""
-    for command in (run, compact, vacuum, repair, abandon, history):
+    for command in (run, compact, vacuum, retire, repair, abandon, history):
         group.command()(command)
     app.add_typer(group, name="maintenance")
 
@@ -129,6 +129,37 @@ def _show_upkeep(done: "Sequence[TableUpkeep]", *, dry_run: bool, as_json: bool)
         err.print(one.error, markup=False, soft_wrap=True)
     if failed:
         raise typer.Exit(EXIT_FAILED)
+
+
+def retire(
+    views: Views = None,
+    *,
+    grace_days: Annotated[
+        float, typer.Option(min=0.0, help="Only what another took over from, and nobody pushed to, for so many days.")
+    ] = 7.0,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Let versions that another has taken over from answer no more, and drop their tables in the online store."""
+    from feature_assets.online.retirement import retire_superseded, retirement_plan
+
+    project = load_project()
+    grace = timedelta(days=grace_days)
+    done = []
+    with open_store(project) as store:
+        for view in selected_views(project, views):
+            if view.online:
+                step = retirement_plan if dry_run else retire_superseded
+                version, ledger, clock = store.version(view), store.ledger, store.clock
+                done.append(step(view.name, version, ledger=ledger, store=store.online, clock=clock, grace=grace))
+    if as_json:
+        show_json({"dry_run": dry_run, "views": msgspec.to_builtins(done)})
+        return
+    rows = [(one.view, ", ".join(one.versions), ", ".join(one.tables)) for one in done if one.versions or one.tables]
+    if rows:
+        show_table("What would be retired" if dry_run else "What was retired", ("view", "versions", "tables"), rows)
+    else:
+        out.print("nothing is to be retired")
 
 
 def repair(tables: Tables = None, *, dry_run: DryRun = False, as_json: Json = False) -> None:

@@ -1,6 +1,6 @@
 """Maintenance through the command line and as the nightly job, on a real lake: as planned, and no reader sees it."""
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from feature_assets import cli as package
-from feature_assets.clock import ReplayClock
+from feature_assets.clock import ReplayClock, to_us
 from feature_assets.offline.lake import Lake
+from feature_assets.offline.ledger import LedgerRow
 from feature_assets.offline.maintenance import tables
 from feature_assets.orchestration.launch import Launcher
 from feature_assets.orchestration.upkeep import UPKEEP_CRON, UPKEEP_JOB
@@ -18,7 +19,7 @@ from feature_assets.store import FeatureStore
 from feature_assets_tests.end_to_end import shop
 from feature_assets_tests.end_to_end.conftest import Cli
 
-COMMANDS = ("run", "compact", "vacuum", "repair", "abandon", "history")
+COMMANDS = ("run", "compact", "vacuum", "retire", "repair", "abandon", "history")
 DAYS = [date(2026, 1, day) for day in (1, 2, 3)]
 
 
@@ -190,6 +191,32 @@ def test_lost_data_is_given_up_and_its_days_are_named(cli: Cli, served: FeatureS
     assert "nothing to give up" in cli("maintenance", "abandon", "events/orders").stdout
     assert served.materialize(DAYS)
     assert served.source_table(shop.orders).read().num_rows == 2 * len(DAYS)
+
+
+# ---- versions that another has taken over from
+def test_retire_lets_a_superseded_version_answer_no_more_and_drops_its_table(cli: Cli, served: FeatureStore) -> None:
+    long_ago = to_us(served.clock.now() - timedelta(days=30))
+    common = {"view": "daily_spend", "version": "0123456789", "target": served.target, "commit_seq": 1}
+    served.ledger.append([LedgerRow(**common, kind="serving", sent_at=long_ago, acked_at=long_ago)])  # type: ignore[arg-type] # the fields above
+    served.online.prepare("daily_spend.0123456789")
+    kept = set(served.online.tables()) - {"daily_spend.0123456789"}
+    before = read(served)
+
+    early = cli("maintenance", "retire", "--json")
+    assert (early.code, [one["versions"] for one in early.document["views"]]) == (0, [[], []]), (
+        "the other just took over"
+    )
+    planned = cli("maintenance", "retire", "--grace-days", "0", "--dry-run", "--json")
+    assert "daily_spend.0123456789" in served.online.tables()
+    done = cli("maintenance", "retire", "--grace-days", "0", "--json")
+
+    assert (planned.code, done.code) == (0, 0)
+    assert done.document["views"] == planned.document["views"]
+    of_spend = done.document["views"][0]
+    assert (of_spend["versions"], of_spend["tables"]) == (["0123456789"], ["daily_spend.0123456789"])
+    assert set(served.online.tables()) == kept
+    assert cli("maintenance", "retire", "--grace-days", "0").stdout.strip() == "nothing is to be retired"
+    assert [one.equals(other) for one, other in zip(read(served), before, strict=True)] == [True] * len(before)
 
 
 # ---- history
