@@ -57,8 +57,8 @@ def with_valid_rows(table: pa.Table, view: FeatureView, period: Period, where: s
 
 def _require_names(table: pa.Table, view: FeatureView, where: str) -> None:
     names: list[str] = table.column_names
-    order = [view.order_by] if view.order_by is not None and view.order_by not in view.feature_names else []
-    needed = [*view.entity.key_names, EVENT_AT, *order, *view.feature_names]
+    order = [view.order_by] if view.order_by is not None and view.order_by not in view.stored_names else []
+    needed = [*view.entity.key_names, EVENT_AT, *order, *view.stored_names]
     extra = [name for name in names if name not in needed and name != ARRIVED_AT]
     for name in needed:
         if name not in names:

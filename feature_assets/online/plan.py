@@ -36,11 +36,11 @@ class PushedEntity(Protocol):
 
 
 class Named(Protocol):
-    """A feature, as far as a push cares."""
+    """A stored column, as far as a push cares."""
 
     @property
     def name(self) -> str:
-        """Its column."""
+        """Its name."""
 
 
 class PushedView(Protocol):
@@ -57,7 +57,7 @@ class PushedView(Protocol):
     @property
     def entity(self) -> PushedEntity: ...
     @property
-    def features(self) -> Sequence[Named]: ...
+    def stored(self) -> Sequence[Named]: ...
 
 
 class VersionedTable(Protocol):

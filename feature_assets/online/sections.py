@@ -107,7 +107,7 @@ class Sections:
         return found
 
     def _state(self, partitions: Sequence[str], buckets: Sequence[int]) -> pa.Table:
-        features = [feature.name for feature in self.view.features]
+        features = [column.name for column in self.view.stored]
         return self.table.read(
             partitions=partitions,
             upto=self.plan.commit_seq,
@@ -130,7 +130,7 @@ class Sections:
         return rows.take(best), entity[best]
 
     def _rows(self, rows: pa.Table) -> list[Row]:
-        values = self.pack(rows.select([feature.name for feature in self.view.features]))
+        values = self.pack(rows.select([column.name for column in self.view.stored]))
         columns = (_instants(rows).tolist(), rows["sequence"].to_pylist(), rows["partition"].to_pylist(), values)
         return [Row(*row) for row in zip(*columns, strict=True)]
 

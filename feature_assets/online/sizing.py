@@ -51,7 +51,7 @@ class ViewSize(msgspec.Struct, frozen=True, kw_only=True):
 def sized(view: PushedView, table: Sizeable, partitions: Collection[str], pack: Pack) -> ViewSize:
     """The size of a view's items. `partitions`: those that the view has; the newest ones are looked at."""
     newest = sorted(partitions)[-DAYS:]
-    keys, features = view.entity.key_names, [feature.name for feature in view.features]
+    keys, features = view.entity.key_names, [column.name for column in view.stored]
     rows = table.read(partitions=newest, columns=(*keys, "event_at", "sequence", "partition", *features))
     if rows.num_rows == 0:
         return ViewSize(

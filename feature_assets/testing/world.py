@@ -72,7 +72,7 @@ class SimulatedView:
     ttl: timedelta | None = None
     delay: timedelta = timedelta(hours=1)
     entity: SimulatedEntity = SimulatedEntity()
-    features: tuple[SimulatedFeature, ...] = (SimulatedFeature(),)
+    stored: tuple[SimulatedFeature, ...] = (SimulatedFeature(),)
 
 
 class Offsets:
