@@ -9,7 +9,11 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from feature_assets.compute.aggregates.cardinality import DistinctEstimated
 from feature_assets.compute.aggregates.counts import Count
+from feature_assets.compute.aggregates.orders import Ended, Listed
+from feature_assets.compute.aggregates.percentiles import Percentile
+from feature_assets.compute.aggregates.sets import DistinctCounted, Ranked
 from feature_assets.compute.aggregates.slot import Additive, Asked, Computation, Finished
 from feature_assets.definition.aggregate import Aggregate
 
@@ -28,7 +32,17 @@ class Counted(Computation):
         return Finished(pa.array(counts.values[:, 0]), np.zeros(len(asked.as_of), np.bool_))
 
 
-_COMPUTATIONS: Final[Mapping[str, Callable[[Aggregate, Columns], Computation]]] = {"count": Counted}
+_COMPUTATIONS: Final[Mapping[str, Callable[[Aggregate, Columns], Computation]]] = {
+    "count": Counted,
+    "first": Ended,
+    "last": Ended,
+    "last_k": Listed,
+    "last_distinct_k": Listed,
+    "count_distinct": DistinctCounted,
+    "top_k": Ranked,
+    "approx_count_distinct": DistinctEstimated,
+    "approx_percentile": Percentile,
+}
 
 
 def computation(aggregate: Aggregate, columns: Columns) -> Computation:
