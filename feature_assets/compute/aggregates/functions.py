@@ -3,37 +3,20 @@
 Invariant: every function that may be declared is here, and nothing else decides what it means.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
-import numpy as np
-import pyarrow as pa
-
 from feature_assets.compute.aggregates.cardinality import DistinctEstimated
-from feature_assets.compute.aggregates.counts import Count
+from feature_assets.compute.aggregates.numbers import Columns, Counted, Mean, Rate, Ratio, Spread, Summed
 from feature_assets.compute.aggregates.orders import Ended, Listed
 from feature_assets.compute.aggregates.percentiles import Percentile
+from feature_assets.compute.aggregates.ranges import Ranged, SinceLast
 from feature_assets.compute.aggregates.sets import DistinctCounted, Ranked
-from feature_assets.compute.aggregates.slot import Additive, Asked, Computation, Finished
+from feature_assets.compute.aggregates.slot import Computation
 from feature_assets.definition.aggregate import Aggregate
+from feature_assets.definition.window import Window
 
-Columns = Mapping[str, pa.DataType]
-
-
-class Counted(Computation):
-    """How many records there are; of a column, how many have a value. 0 for none."""
-
-    def __init__(self, aggregate: Aggregate, columns: Columns) -> None:
-        del columns
-        self.slots = (Count(aggregate.column),)
-
-    def finish(self, cells: Sequence[Additive], asked: Asked) -> Finished:
-        (counts,) = cells
-        return Finished(pa.array(counts.values[:, 0]), np.zeros(len(asked.as_of), np.bool_))
-
-
-_COMPUTATIONS: Final[Mapping[str, Callable[[Aggregate, Columns], Computation]]] = {
-    "count": Counted,
+_OF_RECORDS: Final[Mapping[str, Callable[[Aggregate, Columns], Computation]]] = {
     "first": Ended,
     "last": Ended,
     "last_k": Listed,
@@ -43,8 +26,22 @@ _COMPUTATIONS: Final[Mapping[str, Callable[[Aggregate, Columns], Computation]]] 
     "approx_count_distinct": DistinctEstimated,
     "approx_percentile": Percentile,
 }
+_OF_NUMBERS: Final[Mapping[str, Callable[[Aggregate, Window, Columns], Computation]]] = {
+    "count": Counted,
+    "sum": Summed,
+    "mean": Mean,
+    "min": Ranged,
+    "max": Ranged,
+    "var": Spread,
+    "stddev": Spread,
+    "rate": Rate,
+    "ratio": Ratio,
+    "time_since_last": SinceLast,
+}
 
 
-def computation(aggregate: Aggregate, columns: Columns) -> Computation:
-    """How `aggregate` is computed from a view's `columns` (name and type)."""
-    return _COMPUTATIONS[aggregate.function](aggregate, columns)
+def computation(aggregate: Aggregate, window: Window, columns: Columns) -> Computation:
+    """How `aggregate` is computed over one of its windows, from a view's `columns` (name and type)."""
+    if aggregate.function in _OF_RECORDS:
+        return _OF_RECORDS[aggregate.function](aggregate, columns)
+    return _OF_NUMBERS[aggregate.function](aggregate, window, columns)

@@ -73,7 +73,7 @@ class Layout:
 def layout_of(view: FeatureView) -> Layout:
     """The layout of a view of aggregates."""
     dtypes = {column.name: column.dtype for column in view.stored}
-    each = [(one, window, computation(one, dtypes)) for one in view.aggregates for window in one.windows]
+    each = [(one, window, computation(one, window, dtypes)) for one in view.aggregates for window in one.windows]
     slots = tuple(dict.fromkeys(slot for _, _, found in each for slot in found.slots))
     place = {slot: number for number, slot in enumerate(slots)}
     uses = tuple(
