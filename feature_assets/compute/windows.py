@@ -9,13 +9,14 @@ for a window, and asked of trees where they are many (`windows_loose`); of objec
 It does not resolve availability, code keys or read tables. It keeps nothing between calls.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from feature_assets.clock import OPEN
 from feature_assets.compute.aggregates.layout import Use
 from feature_assets.compute.aggregates.slot import Additive, Finished, Ints, Records, Slot
 from feature_assets.compute.aggregates.slot import Asked as AskedCells
@@ -50,6 +51,60 @@ class Questions:
     boundary: Boundary = "closed"
 
 
+class Spanned(Protocol):
+    """Whatever says what it spans as of an instant: a `Window`, or what several reach together. Hashable."""
+
+    @property
+    def count(self) -> int:
+        """How many spans it has, one behind the other."""
+
+    def spans(self, as_of: Ints) -> tuple[Ints, Ints]:
+        """`start <= event_at < end`, each of shape (len(as_of), count); microseconds, `BEGINNING` and `OPEN`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """All that any of some windows looks at, and what is visible beyond: from the earliest of their starts on."""
+
+    windows: tuple[Window, ...]
+    count: int = 1
+
+    def spans(self, as_of: Ints) -> tuple[Ints, Ints]:
+        """See `Spanned`."""
+        starts = [window.spans(as_of)[0].min(axis=1) for window in self.windows]
+        return np.minimum.reduce(starts)[:, None], np.full((len(as_of), 1), OPEN)
+
+
+Wanted = Mapping[Slot[Any], Sequence[Spanned]]
+"""Slots, each with the windows that it is wanted over."""
+Cells = dict[tuple[Slot[Any], Spanned], Any]
+"""Of each slot and window the cells: one per question, of a series `count` of them."""
+
+
+def wanted_by(uses: Iterable[Use], slots: Sequence[Slot[Any]]) -> dict[Slot[Any], list[Spanned]]:
+    """What has to be there to finish `uses`; `slots`: the layout's, which they point into."""
+    wanted: dict[Slot[Any], list[Spanned]] = {}
+    for use in uses:
+        for number in use.slots:
+            several = wanted.setdefault(slots[number], [])
+            if use.window not in several:
+                several.append(use.window)
+    return wanted
+
+
+def window_cells(wanted: Wanted, records: Records, seen: Visibility, questions: Questions) -> Cells:
+    """The cells of all that is wanted, in the order of the questions."""
+    windows = tuple(dict.fromkeys(window for several in wanted.values() for window in several))
+    return _Kernel.of(windows, records, seen, questions).cells(wanted)
+
+
+def empty_cells(wanted: Wanted, questions: int) -> Cells:
+    """The cells where there are no records at all."""
+    return {
+        (slot, window): slot.empty(questions * window.count) for slot, several in wanted.items() for window in several
+    }
+
+
 def windowed(
     uses: Sequence[Use],
     slots: Sequence[Slot[Any]],
@@ -62,80 +117,74 @@ def windowed(
     `slots`: the layout's, which `uses` point into. A series gives a list for each question; it has overflowed if one of
     its windows has.
     """
-    kernel = WindowKernel.of([use.window for use in uses], records, seen, questions)
-    wanted: dict[int, list[Window]] = {}
-    for use in uses:
-        for number in use.slots:
-            wanted.setdefault(number, []).append(use.window)
-    cells = kernel.cells({slots[number]: windows for number, windows in wanted.items()})
-    return [kernel.finished(use, [cells[slots[number], use.window] for number in use.slots]) for use in uses]
+    cells = window_cells(wanted_by(uses, slots), records, seen, questions)
+    return [finished(use, slots, cells, questions.as_of) for use in uses]
+
+
+def finished(use: Use, slots: Sequence[Slot[Any]], cells: Cells, as_of: Ints) -> Finished:
+    """The values of a feature for each question, from its cells."""
+    count = use.window.count
+    start = use.window.spans(as_of)[0].ravel()
+    mine = [cells[slots[number], use.window] for number in use.slots]
+    found = use.computation.finish(mine, AskedCells(np.repeat(as_of, count), start))
+    values, overflow = found.values, found.overflow
+    if count > 1:
+        ends = pa.array(np.arange(0, len(as_of) * count + 1, count, dtype=np.int32))
+        values, overflow = pa.ListArray.from_arrays(ends, values), np.any(overflow.reshape(-1, count), axis=1)
+    return Finished(values.cast(use.feature.dtype), overflow)
+
+
+# ---------------------------------------------------------------------------------------------------------- the kernel
 
 
 @dataclass(frozen=True, slots=True)
-class WindowKernel:
+class _Kernel:
     """Questions and records, sorted and searched once for all slots. Made by `of`.
 
-    Cells stand in the order of the sorted questions; `finished` brings them back into the questions' own.
+    Spans are of the sorted questions; `back` leads from each question to its place among them.
     """
 
     records: Records
-    as_of: Ints
     back: Ints
     steady: Line
     loose: Line
     asked: Asked
     spans: Spans
-    ranges: dict[Window, slice]
-    steady_at: Places
+    ranges: dict[Spanned, slice]
     loose_at: Places
     segments: Segments = field(repr=False)
 
     @classmethod
-    def of(cls, windows: Sequence[Window], records: Records, seen: Visibility, questions: Questions) -> "WindowKernel":
-        """The kernel for some windows."""
+    def of(cls, windows: Sequence[Spanned], records: Records, seen: Visibility, questions: Questions) -> "_Kernel":
         at = questions.as_of if questions.boundary == "closed" else questions.as_of - 1
         # Neighbouring questions then search neighbouring places.
         order = by_key_and_time(questions.key + 1, questions.as_of) if len(at) else None
         order = np.arange(len(at), dtype=np.int64) if order is None else order
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        asked, as_of = Asked(questions.key[order], at[order]), questions.as_of[order]
+        asked = Asked(questions.key[order], at[order])
         parts = split(seen.key, records.event_at, seen.available_at, seen.superseded_at, asked)
-        spans, ranges = _spans(windows, as_of)
+        spans, ranges = _spans(windows, questions.as_of[order])
         steady_at = steady_places(parts.steady, asked, spans)
         segments = segmented(steady_at.low, steady_at.high, len(parts.steady))
-        return cls(
-            records=records,
-            as_of=as_of,
-            back=back,
-            steady=parts.steady,
-            loose=parts.loose,
-            asked=asked,
-            spans=spans,
-            ranges=ranges,
-            steady_at=steady_at,
-            loose_at=loose_places(parts.loose, asked, spans),
-            segments=segments,
-        )
+        loose_at = loose_places(parts.loose, asked, spans)
+        return cls(records, back, parts.steady, parts.loose, asked, spans, ranges, loose_at, segments)
 
-    def cells(self, wanted: dict[Slot[Any], list[Window]]) -> dict[tuple[Slot[Any], Window], Any]:
-        """The cells of each slot over each of its windows: one per question and window of a series."""
+    def cells(self, wanted: Wanted) -> Cells:
+        """The cells of each slot over each of its windows, in the order in which the questions were asked."""
         steady = self.records if self.steady.rows is None else self.records.take(self.steady.rows)
         loose = self._loose(wanted) if len(self.loose) else None
-        found = {}
-        for slot, several in wanted.items():
-            windows = list(dict.fromkeys(several))
-            pairs = np.concatenate(
-                [np.arange(*self.ranges[window].indices(len(self.spans.start))) for window in windows]
-            )
+        found: Cells = {}
+        for slot, windows in wanted.items():
+            pairs = np.concatenate([np.arange(self.ranges[one].start, self.ranges[one].stop) for one in windows])
             cells = ranged(slot, steady, self.segments, pairs)
             if loose is not None:
-                cells = _together(slot, cells, loose.of(slot, pairs))
+                cells = together(slot, cells, loose.of(slot, pairs))
             first = 0
             for window in windows:
-                count = self.ranges[window].stop - self.ranges[window].start
-                found[slot, window] = slot.take(cells, np.arange(first, first + count))
-                first += count
+                place = self.back[:, None] * window.count + np.arange(window.count)
+                found[slot, window] = slot.take(cells, first + place.ravel())
+                first += place.size
         return found
 
     def _loose(self, slots: Iterable[Slot[Any]]) -> LooseCells:
@@ -144,35 +193,23 @@ class WindowKernel:
         given = candidates(self.records, self.loose, self.asked.key[number], self.asked.at[number], self.loose_at)
         return given.cells(slots)
 
-    def finished(self, use: Use, cells: Sequence[Any]) -> Finished:
-        """The values of a feature, in the order of the questions."""
-        count = use.window.count
-        as_of = np.repeat(self.as_of, count)
-        found = use.computation.finish(cells, AskedCells(as_of, self.spans.start[self.ranges[use.window]]))
-        values, overflow = found.values, found.overflow
-        if count > 1:
-            ends = pa.array(np.arange(0, len(as_of) + 1, count, dtype=np.int32))
-            values, overflow = pa.ListArray.from_arrays(ends, values), np.any(overflow.reshape(-1, count), axis=1)
-        return Finished(values.take(pa.array(self.back)).cast(use.feature.dtype), overflow[self.back])
 
-
-def _spans(windows: Sequence[Window], as_of: Ints) -> tuple[Spans, dict[Window, slice]]:
+def _spans(windows: Sequence[Spanned], as_of: Ints) -> tuple[Spans, dict[Spanned, slice]]:
     """The spans of all windows, one window after the other; of a series, question by question."""
-    starts, ends, ranges, first = [], [], {}, 0
-    numbers = []
-    for window in dict.fromkeys(windows):
+    ranges: dict[Spanned, slice] = {}
+    nothing = np.empty(0, np.int64)
+    starts, ends, numbers, first = [nothing], [nothing], [nothing], 0
+    for window in windows:
         start, end = window.spans(as_of)
         starts.append(start.ravel())
         ends.append(end.ravel())
         numbers.append(np.repeat(np.arange(len(as_of)), window.count))
         ranges[window] = slice(first, first + start.size)
         first += start.size
-    nothing = [np.empty(0, np.int64)]
-    question, start, end = (np.concatenate(parts or nothing) for parts in (numbers, starts, ends))
-    return Spans(question, start, end), ranges
+    return Spans(np.concatenate(numbers), np.concatenate(starts), np.concatenate(ends)), ranges
 
 
-def _together(slot: Slot[Any], one: Any, other: Any) -> Any:  # noqa: ANN401 - the slot's cells
+def together(slot: Slot[Any], one: Any, other: Any) -> Any:  # noqa: ANN401 - the slot's cells
     """Cell by cell, the merge of two."""
     if slot.kind == "extreme":
         return np.maximum(one, other) if slot.is_greatest else np.minimum(one, other)

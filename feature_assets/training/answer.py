@@ -24,7 +24,7 @@ Codes = npt.NDArray[np.int8]
 
 AVAILABILITY = "availability"
 EVENT_AT = "event_at"
-_WEAKEST_FIRST = (Provenance.SIMULATED, Provenance.INHERITED, Provenance.RECOVERED, Provenance.RECORDED)
+WEAKEST_FIRST = (Provenance.SIMULATED, Provenance.INHERITED, Provenance.RECOVERED, Provenance.RECORDED)
 
 
 def added_columns(service: FeatureService) -> tuple[str, ...]:
@@ -83,12 +83,12 @@ def _names(provenance: Codes) -> pa.Array:
 
 def _weakest(all_provenance: Sequence[Codes], rows: int) -> Codes:
     """The weakest of each row's origins; `NOTHING` where nothing was found."""
-    strength = np.empty(len(_WEAKEST_FIRST) + 1, np.int8)
-    strength[list(_WEAKEST_FIRST)] = np.arange(len(_WEAKEST_FIRST))
+    strength = np.empty(len(WEAKEST_FIRST) + 1, np.int8)
+    strength[list(WEAKEST_FIRST)] = np.arange(len(WEAKEST_FIRST))
     # The last, which is where `NOTHING` (-1) points to.
-    strength[NOTHING] = len(_WEAKEST_FIRST)
-    least = np.full(rows, len(_WEAKEST_FIRST), np.int8)
+    strength[NOTHING] = len(WEAKEST_FIRST)
+    least = np.full(rows, len(WEAKEST_FIRST), np.int8)
     for provenance in all_provenance:
         np.minimum(least, strength[provenance], out=least)
-    back = np.array([*_WEAKEST_FIRST, NOTHING], np.int8)
+    back = np.array([*WEAKEST_FIRST, NOTHING], np.int8)
     return back[least]

@@ -19,7 +19,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class WindowShape:
-    """A window: `size` None is all time; `closed`: it ends at a multiple of `hop`. `count` of them, one behind the other."""
+    """A window: `size` None is all time; `closed`: it ends at a multiple of `hop`. `count`: so many behind it."""
 
     size: int | None
     hop: int
