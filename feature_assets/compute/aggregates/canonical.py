@@ -44,9 +44,10 @@ class Coded:
 
 def coded(column: pa.Array) -> Coded:
     """The bytes of a column's values, each distinct value encoded once. No Python step per row."""
-    encoded = _comparable(column).dictionary_encode()
+    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    encoded = _comparable(plain).dictionary_encode()
     codes = np.asarray(encoded.indices.fill_null(-1)).astype(np.int64)
-    return Coded(codes, _encoded(encoded.dictionary, column.type))
+    return Coded(codes, _encoded(encoded.dictionary, plain.type))
 
 
 def canonical_bytes(column: pa.Array) -> list[bytes | None]:
@@ -70,9 +71,8 @@ def from_canonical(values: Sequence[bytes | None], dtype: pa.DataType) -> pa.Arr
         raise CodecError(f"a value that is no {dtype}: {error}", hint=_DAMAGED) from error
 
 
-def _comparable(column: pa.Array) -> pa.Array:
+def _comparable(plain: pa.Array) -> pa.Array:
     """The column in a type in which Arrow finds equal exactly what is the same value."""
-    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
     if pa.types.is_timestamp(plain.type):
         return plain.cast(pa.int64())
     if not pa.types.is_floating(plain.type):

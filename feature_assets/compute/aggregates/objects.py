@@ -70,7 +70,7 @@ class ObjectSlot(Slot[Objects], Generic[S]):
         merged = self.empty(groups)
         places = filled(states)
         found, first = segments(group[places])
-        end = np.append(first[1:], len(places))
+        end = np.append(first, len(places))[1:]
         alone = end - first == 1
         merged[found[alone]] = states[places[first[alone]]]
         if not alone.all():
@@ -180,7 +180,7 @@ def _of_items(places: Ints, counts: Ints) -> Iterator[tuple[int, int, int, list[
     item = np.searchsorted(ends, places, side="right")
     inside = (places - (ends - counts)[item]).tolist()
     items, first = segments(item)
-    end = np.append(first[1:], len(places))
+    end = np.append(first, len(places))[1:]
     for number, start, stop in zip(items.tolist(), first.tolist(), end.tolist(), strict=True):
         yield number, start, stop, inside[start:stop]
 

@@ -44,7 +44,7 @@ class One(ValueSlot[Entry]):
         states = self.empty(cells)
         values, rows, cell = _ordered(self, records, cell)
         found, first = segments(cell)
-        winners = np.append(first[1:], len(rows)) - 1 if self._latest else first
+        winners = np.append(first, len(rows))[1:] - 1 if self._latest else first
         put(states, found, _entries(records, values, rows[winners]))
         return states
 
@@ -110,6 +110,8 @@ class Latest(ValueSlot[tuple[Entry, ...]]):
             entries = list(zip(accumulate(times, sub), sequences, map(bytes, values), strict=True))
             if entries != sorted(entries, reverse=True):
                 raise ValueError("entries that are not newest first")
+            if self._distinct and len({entry[2] for entry in entries}) < len(entries):
+                raise ValueError("two entries of one value")
             yield tuple(entries)
 
     def pruned(self, states: Objects, counts: Ints) -> Objects:

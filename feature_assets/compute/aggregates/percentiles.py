@@ -115,7 +115,7 @@ class Buckets(ObjectSlot[bytes]):
             read["count"] = np.add.reduceat(counts[order], first)
         read["place"] = (distinct & (2**_PLACE_BITS - 1)) - _INFINITE
         found, start = segments(distinct >> _PLACE_BITS)
-        end = np.append(start[1:], len(distinct))
+        end = np.append(start, len(distinct))[1:]
         end[end - start > self._bound] = start[end - start > self._bound]
         return found, _split(read, start, end)
 

@@ -175,4 +175,4 @@ def _counted(
     pairs, often = np.unique(cell * size + values.codes[rows], return_counts=True)
     found, first = segments(pairs // size)
     of_pairs = [values.values[code] for code in (pairs % size).tolist()]
-    return found, of_pairs, often.tolist(), slices(first, np.append(first[1:], len(pairs)))
+    return found, of_pairs, often.tolist(), slices(first, np.append(first, len(pairs))[1:])
