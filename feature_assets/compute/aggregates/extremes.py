@@ -3,7 +3,7 @@
 Invariant: cells are int64 in the order of the values, so that the least or greatest of the numbers is that of the
 values. An integer, a date and an instant is itself. A float is its bits, those of a negative one but the sign turned
 round; NaN is skipped, and -0.0 is 0.0. The identity, of a cell without values, is the greatest int64 for a least value
-and the least for a greatest; of integers it can be a value as well, so whoever finishes looks at how many there are too.
+and the least for a greatest; of integers it can be a value as well, so whoever finishes looks at their number too.
 
 Bytes: those of `packing.packed_sparse`. Of floats, the values that are there stand as integers by its codes where all
 are whole and fit 4 bytes; else as float32, little endian (code 9) if that loses nothing, else as float64 (code 10).

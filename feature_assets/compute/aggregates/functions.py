@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from feature_assets.compute.aggregates.cardinality import DistinctEstimated
+from feature_assets.compute.aggregates.decay import Decayed
+from feature_assets.compute.aggregates.histograms import Histogram
+from feature_assets.compute.aggregates.keyed import Keyed
 from feature_assets.compute.aggregates.numbers import Columns, Counted, Mean, Rate, Ratio, Spread, Summed
 from feature_assets.compute.aggregates.orders import Ended, Listed
 from feature_assets.compute.aggregates.percentiles import Percentile
@@ -37,6 +40,9 @@ _OF_NUMBERS: Final[Mapping[str, Callable[[Aggregate, Window, Columns], Computati
     "rate": Rate,
     "ratio": Ratio,
     "time_since_last": SinceLast,
+    "histogram": Histogram,
+    "decayed_sum": Decayed,
+    "decayed_count": Decayed,
 }
 
 
@@ -44,4 +50,9 @@ def computation(aggregate: Aggregate, window: Window, columns: Columns) -> Compu
     """How `aggregate` is computed over one of its windows, from a view's `columns` (name and type)."""
     if aggregate.function in _OF_RECORDS:
         return _OF_RECORDS[aggregate.function](aggregate, columns)
-    return _OF_NUMBERS[aggregate.function](aggregate, window, columns)
+    found = _OF_NUMBERS[aggregate.function](aggregate, window, columns)
+    if aggregate.by is None:
+        return found
+    dtype = aggregate.dtype(window, columns)
+    # A series is a list of maps; each window of it is computed for itself.
+    return Keyed(found, aggregate.by, aggregate.bound or 1, dtype.value_type if window.count > 1 else dtype)

@@ -55,7 +55,8 @@ class Additive:
 
 
 C = TypeVar("C")
-"""Cells: `Additive`, an array of one number per cell (kind "extreme"), or of one object per cell (kind "object")."""
+"""Cells: `Additive`, an array of one number per cell (kind "extreme"), or of one object per cell (kind "object")
+or whatever else a slot of that kind keeps for itself; `len` says how many cells it is."""
 
 
 class Slot(ABC, Generic[C]):
@@ -64,7 +65,8 @@ class Slot(ABC, Generic[C]):
     `name`: canonical, unique in a layout, e.g. "sum(amount)"; part of what identifies stored bytes, so it never changes
     its meaning. `columns`: the columns that it lifts from. `kind` says what its cells are, for kernels that are faster
     for some: `Additive`; an int64 or float64 array with an identity element for empty cells (merge is `np.minimum` or
-    `np.maximum`, see `is_greatest`); or an array of objects, `None` for an empty cell.
+    `np.maximum`, see `is_greatest`); or an array of objects, `None` for an empty cell, or other cells
+    that only the slot's own methods look into.
     """
 
     kind: ClassVar[Kind]
