@@ -13,6 +13,7 @@ taken where it is not longer. A sum of amounts in cents has two or three bytes, 
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from feature_assets.compute.aggregates.exact import BITS, MASK, canonical, concatenated
 from feature_assets.compute.aggregates.packing import Blobs, Codes, damaged
@@ -60,35 +61,41 @@ def packed_numbers(number: Additive, counts: Ints) -> tuple[Codes, list[bytes]]:
 def unpacked_numbers(codes: Codes, blobs: Blobs, counts: Ints) -> Additive:
     """The numbers of all items, one item after the other. Raises `CodecError` for what `packed_numbers` never makes."""
     width, place = _shapes(codes, blobs, counts)
-    used = codes > 0
+    used = (codes > 0) & (counts > 0)
     if not used.any():
         return Additive(0, np.zeros((int(counts.sum()), 1), np.int64))
     base = int(place[used].min()) // _BYTES
     columns = -(-int((place + width)[used].max()) // _BYTES) - base
-    if used.all() and (width == width[0]).all() and (place == place[0]).all() and (codes == codes[0]).all():
-        return Additive(base, _digits(blobs, int(codes[0]), int(width[0]), int(place[0]) - _BYTES * base, columns))
-    values = np.zeros((int(counts.sum()), columns), np.int64)
     kinds = (place - _BYTES * base) * 8 * _FARTHEST + width * 4 + codes
-    kind_of = np.repeat(kinds, counts)
-    for kind in np.unique(kinds[used]).tolist():
-        items = np.flatnonzero(used & (kinds == kind))
-        code, wide, offset = kind % 4, kind // 4 % (2 * _FARTHEST), kind // (8 * _FARTHEST)
-        values[kind_of == kind] = _digits([blobs[item] for item in items.tolist()], code, wide, offset, columns)
+    several = np.unique(kinds[used]).tolist()
+    if used.all() and len(several) == 1:
+        narrow = _digits(blobs, several[0], columns)
+    else:
+        narrow = np.zeros((int(counts.sum()), columns), "<i4")
+        # A row is one thing to numpy, which so moves it as a whole.
+        rows, kind_of = narrow.view(f"V{_BYTES * columns}").reshape(-1), np.repeat(kinds, counts)
+        for kind in several:
+            items = np.flatnonzero(used & (kinds == kind)).tolist()
+            found = _digits([blobs[item] for item in items], kind, columns)
+            rows[kind_of == kind] = found.view(rows.dtype).reshape(-1)
+    values = narrow.view("<u4").astype(np.int64)
+    values[:, -1] = narrow[:, -1]
     return Additive(base, values)
 
 
-def _digits(blobs: Blobs, code: int, width: int, offset: int, columns: int) -> Ints:
-    """Integers of `width` bytes as rows of digits; they begin at byte `offset` of a row."""
+def _digits(blobs: Blobs, kind: int, columns: int) -> npt.NDArray[np.int32]:
+    """Integers of one kind as rows of digits in two's complement."""
+    code, width, offset = kind % 4, kind // 4 % (2 * _FARTHEST), kind // (8 * _FARTHEST)
     raw = b"".join(blobs if code == WHOLE else [blob[_HEAD:] for blob in blobs])
-    narrow = np.zeros((len(raw) // width, columns), "<u4")
+    digits = np.zeros((len(raw) // width, columns), "<i4")
     stride = (columns * _BYTES,)
-    np.ndarray(len(narrow), f"V{width}", narrow.data, offset, stride)[:] = np.frombuffer(raw, f"V{width}")
-    values = narrow.astype(np.int64)
+    np.ndarray(len(digits), f"V{width}", digits.data, offset, stride)[:] = np.frombuffer(raw, f"V{width}")
     top = (offset + width - 1) // _BYTES
-    # The sign is in the highest byte: up to the end of the word and down again spreads it over the digit.
-    up = 64 - 8 * (offset + width - _BYTES * top)
-    values[:, top] = values[:, top] << up >> up
-    return values
+    # The sign is in the highest byte: up to the end of the digit and down again spreads it over the digit.
+    up = BITS - 8 * (offset + width - _BYTES * top)
+    digits[:, top] = digits[:, top] << up >> up
+    digits[:, top + 1 :] = (digits[:, top] >> (BITS - 1))[:, None]
+    return digits
 
 
 def _shapes(codes: Codes, blobs: Blobs, counts: Ints) -> tuple[Ints, Ints]:
@@ -96,7 +103,10 @@ def _shapes(codes: Codes, blobs: Blobs, counts: Ints) -> tuple[Ints, Ints]:
     lengths = np.fromiter(map(len, blobs), np.int64, len(blobs))
     place = np.zeros(len(codes), np.int64)
     moved = np.flatnonzero(codes == MOVED)
-    place[moved] = [int.from_bytes(blobs[item][:_HEAD], "little", signed=True) for item in moved.tolist()]
+    if (lengths[moved] < _HEAD).any():
+        raise damaged("an item of code 2 without a place")
+    heads = b"".join([blobs[item][:_HEAD] for item in moved.tolist()])
+    place[moved] = np.frombuffer(heads, "<i2")
     body = lengths - np.where(codes == MOVED, _HEAD, 0)
     width = body // np.maximum(counts, 1)
     fits = (width > 0) & (width <= _FARTHEST) & (np.abs(place) <= _FARTHEST) & (width * counts == body)
