@@ -31,7 +31,7 @@ def blobs_of(function: Function, states: Objects) -> object:
     return codes.tolist(), blobs
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(st.data(), exact())
 def test_answers_are_the_oracles(data: st.DataObject, function: Function) -> None:
     records = data.draw(tiled(function.dtype, CELLS))
@@ -41,7 +41,7 @@ def test_answers_are_the_oracles(data: st.DataObject, function: Function) -> Non
         assert answers[cell] == comparable(expected), f"cell {cell}"
 
 
-@settings(max_examples=500)
+@settings(max_examples=350)
 @given(st.data(), anything())
 def test_a_state_is_of_the_records_whatever_the_way(data: st.DataObject, function: Function) -> None:
     records = data.draw(tiled(function.dtype, CELLS))
@@ -57,7 +57,7 @@ def test_a_state_is_of_the_records_whatever_the_way(data: st.DataObject, functio
     assert function.finish(merged) == function.finish(whole)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.data(), anything())
 def test_cells_merge_into_groups_as_their_records_do(data: st.DataObject, function: Function) -> None:
     records = data.draw(tiled(function.dtype, CELLS))
@@ -67,7 +67,7 @@ def test_cells_merge_into_groups_as_their_records_do(data: st.DataObject, functi
     assert same(merged, function.lift([(int(group[cell]), one) for cell, one in records], groups))
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.data(), anything(), st.lists(st.integers(0, 9), min_size=1, max_size=5))
 def test_states_come_back_from_their_bytes(data: st.DataObject, function: Function, sizes: list[int]) -> None:
     counts = ints(sizes)
@@ -95,7 +95,7 @@ def test_what_is_taken_and_joined_is_itself(data: st.DataObject, function: Funct
     assert not len(function.slot.concat([]))
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.data(), anything(), st.sampled_from(["code", "count", "cut", "longer", "byte", "anything"]))
 def test_damage_is_refused_or_is_a_state(data: st.DataObject, function: Function, how: str) -> None:
     """Never anything but `CodecError`; what is decoded in spite of it can be worked with."""
@@ -143,7 +143,7 @@ def test_registers_are_the_oracles(data: st.DataObject, precision: int) -> None:
     assert (state or b"") == oracle.state_of_registers(found, precision)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.data(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 0.99, 1.0]), st.sampled_from([0.2, 0.01, 0.0001]))
 def test_percentiles_are_within_their_accuracy(data: st.DataObject, share: float, accuracy: float) -> None:
     dtype = data.draw(st.sampled_from([pa.int8(), pa.int64(), pa.float32(), pa.float64()]))

@@ -26,7 +26,7 @@ def suffix_answers(function: Function, states: Objects) -> list[list[object]]:
     return [function.finish(function.slot.merge(states[start:], group, 1)) for start, group in enumerate(together)]
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(st.data(), exact())
 def test_no_suffix_misses_what_is_pruned(data: st.DataObject, function: Function) -> None:
     states = function.lift(data.draw(tiled(function.dtype, TILES)), TILES)
@@ -37,7 +37,7 @@ def test_no_suffix_misses_what_is_pruned(data: st.DataObject, function: Function
     assert same(function.slot.pruned(pruned, one_item(pruned)), pruned)
 
 
-@settings(max_examples=300)
+@settings(max_examples=250)
 @given(st.data(), anything(), st.lists(st.integers(0, 3), min_size=1, max_size=4))
 def test_items_are_pruned_each_for_itself(data: st.DataObject, function: Function, sizes: list[int]) -> None:
     cells = sum(sizes)
@@ -49,7 +49,7 @@ def test_items_are_pruned_each_for_itself(data: st.DataObject, function: Functio
         assert same(pruned[start:end], function.slot.pruned(part, one_item(part)))
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(st.data(), exact())
 def test_batches_make_no_difference(data: st.DataObject, function: Function) -> None:
     """Records come in any order, also into tiles long past, and every batch is pruned at once."""
@@ -67,7 +67,7 @@ def test_batches_make_no_difference(data: st.DataObject, function: Function) -> 
     assert function.slot.encode(pruned, counts)[1] == function.slot.encode(expected, counts)[1]
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(st.data(), exact())
 def test_tiles_may_be_rolled_up_before_and_after(data: st.DataObject, function: Function) -> None:
     """Adjacent tiles become one, and more records come; it is as if they had been one from the start."""

@@ -107,9 +107,10 @@ class ObjectSlot(Slot[Objects], Generic[S]):
         item = 0
         try:
             for item, code in enumerate(codes.tolist()):
-                for place, state in self._read(code, blobs[item], int(counts[item])):
-                    places.append(starts[item] + place)
-                    plain.append(state)
+                inside, found = self._read(code, blobs[item], int(counts[item]))
+                start = starts[item]
+                places += [start + place for place in inside]
+                plain += found
         except (msgspec.MsgspecError, ValueError) as error:
             raise CodecError(f"{self.name}: item {item}: {error}", hint=_DAMAGED) from error
         try:
@@ -118,23 +119,23 @@ class ObjectSlot(Slot[Objects], Generic[S]):
             raise CodecError(f"{self.name}: {error}", hint=_DAMAGED) from error
         return states
 
-    def _read(self, code: int, blob: bytes | memoryview, count: int) -> Iterable[tuple[int, Any]]:
-        """The filled cells of an item, and their places. Raises what `decode` translates."""
+    def _read(self, code: int, blob: bytes | memoryview, count: int) -> tuple[Sequence[int], Sequence[Any]]:
+        """The places of an item's filled cells, and what is in them. Raises what `decode` translates."""
         if code == SOME:
             some: dict[int, Any] = self._decoders[SOME].decode(blob)
             places = list(some)
             if places and 2 * len(places) < count and places == sorted(places) and 0 <= places[0] <= places[-1] < count:
-                return some.items()
+                return places, list(some.values())
             raise ValueError(f"a map of cells {places[:10]} of {count}")
         if code == EVERY:
-            every = self._decoders[EVERY].decode(blob)
-            found = [(place, state) for place, state in enumerate(every) if state is not None]
-            if len(every) == count <= 2 * len(found):
-                return found
-            raise ValueError(f"{len(every)} cells, {len(found)} of them filled, of {count}")
+            every: list[Any] = self._decoders[EVERY].decode(blob)
+            places = [place for place, state in enumerate(every) if state is not None]
+            if len(every) == count <= 2 * len(places):
+                return places, every if len(places) == count else [every[place] for place in places]
+            raise ValueError(f"{len(every)} cells, {len(places)} of them filled, of {count}")
         if code or len(blob):
             raise ValueError(f"{len(blob)} bytes of code {code}")
-        return ()
+        return (), ()
 
 
 class ValueSlot(ObjectSlot[S]):
@@ -152,7 +153,8 @@ class ValueSlot(ObjectSlot[S]):
 
 def filled(states: Objects) -> Ints:
     """The places of cells that are not empty."""
-    return np.flatnonzero(np.fromiter((state is not None for state in states.tolist()), np.bool_, len(states)))
+    is_filled: npt.NDArray[np.bool_] = np.not_equal(states, np.array(None, object))
+    return np.flatnonzero(is_filled)
 
 
 def put(states: Objects, places: Ints, found: Iterable[object]) -> None:

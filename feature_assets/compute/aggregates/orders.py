@@ -120,10 +120,13 @@ class Latest(ValueSlot[tuple[Entry, ...]]):
         for places in of_items(states, counts):
             # Later cells hold later records, so the winners are the first k that are met from the end.
             left, seen = self._k, set[bytes]()
-            for place in reversed(places):
-                entries = [entry for entry in states[place] if entry[2] not in seen][:left]
-                kept[place] = tuple(entries) or None
+            for at in reversed(range(len(places))):
+                entries = [entry for entry in states[places[at]] if entry[2] not in seen][:left]
+                kept[places[at]] = tuple(entries) or None
                 left -= len(entries)
+                if not left:
+                    kept[places[:at]] = None
+                    break
                 if self._distinct:
                     seen.update(entry[2] for entry in entries)
         return kept

@@ -79,9 +79,15 @@ class Buckets(ObjectSlot[bytes]):
         return merged
 
     def plain(self, states: Sequence[bytes]) -> Iterable[object]:
+        cell, places, counts = entries(states)
+        _, first = segments(cell)
+        steps = np.diff(places, prepend=0)
+        steps[first] = places[first]
+        end = 0
+        listed, often = steps.tolist(), counts.tolist()
         for state in states:
-            read = np.frombuffer(state, _ENTRY)
-            yield np.diff(read["place"], prepend=0).tolist(), read["count"].tolist()
+            start, end = end, end + len(state) // _ENTRY.itemsize
+            yield listed[start:end], often[start:end]
 
     def restored(self, plain: Sequence[Any]) -> Iterable[bytes]:
         sizes = np.fromiter((len(steps) for steps, _ in plain), np.int64, len(plain))

@@ -9,7 +9,8 @@ A state as msgpack; values ascend by their bytes; overflowed is empty:
     top_k             [[value, ...], [how often, ...]]
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -51,12 +52,8 @@ class Distinct(ValueSlot[Values]):
         return (list(map(_RAW, sorted(state))) for state in states)
 
     def restored(self, plain: Sequence[Any]) -> Iterable[Values]:
-        for raw in plain:
-            values = list(map(bytes, raw))
-            found = frozenset(values)
-            if len(found) < len(values) or len(found) > self._bound or values != sorted(values):
-                raise ValueError(f"{len(values)} values, of at most {self._bound}, that do not ascend")
-            yield found
+        for values in _ascending(plain, self._bound):
+            yield frozenset(values)
 
     def pruned(self, states: Objects, counts: Ints) -> Objects:
         """Of an item each value only in the last cell that has it.
@@ -67,16 +64,16 @@ class Distinct(ValueSlot[Values]):
         kept = states.copy()
         for places in of_items(states, counts):
             seen: set[bytes] = set()
-            overflowed = False
-            for place in reversed(places):
-                state = states[place]
-                if overflowed:
-                    kept[place] = None
-                    continue
+            for at in reversed(range(len(places))):
+                state = states[places[at]]
                 fresh = state - seen
                 seen |= fresh
-                overflowed = not state or len(seen) > self._bound
-                kept[place] = _OVERFLOWED if overflowed else fresh or None
+                if not state or len(seen) > self._bound:
+                    kept[places[at]] = _OVERFLOWED
+                    kept[places[:at]] = None
+                    break
+                if len(fresh) < len(state):
+                    kept[places[at]] = fresh or None
         return kept
 
     def _bounded(self, values: Iterable[bytes]) -> Values:
@@ -116,14 +113,10 @@ class Frequencies(ValueSlot[Counts]):
             yield list(map(_RAW, values)), [state[value] for value in values]
 
     def restored(self, plain: Sequence[Any]) -> Iterable[Counts]:
-        for raw, often in plain:
-            values = list(map(bytes, raw))
-            found = dict(zip(values, often, strict=True))
-            if len(found) < len(values) or len(found) > self._bound or values != sorted(values):
-                raise ValueError(f"{len(values)} values, of at most {self._bound}, that do not ascend")
+        for values, (_, often) in zip(_ascending([raw for raw, _ in plain], self._bound), plain, strict=True):
             if min(often, default=1) < 1:
                 raise ValueError(f"a value that occurred {min(often)} times")
-            yield found
+            yield dict(zip(values, often, strict=True))
 
     def _bounded(self, counts: Counts) -> Counts:
         return counts if len(counts) <= self._bound else _OVERFLOWED_COUNTS
@@ -176,3 +169,15 @@ def _counted(
     found, first = segments(pairs // size)
     of_pairs = [values.values[code] for code in (pairs % size).tolist()]
     return found, of_pairs, often.tolist(), slices(first, np.append(first, len(pairs))[1:])
+
+
+def _ascending(raw: Sequence[Sequence[msgspec.Raw]], bound: int) -> Iterator[list[bytes]]:
+    """The values of each state. Raises `ValueError` where they do not ascend, or are more than `bound`."""
+    flat = list(map(bytes, chain.from_iterable(raw)))
+    end = 0
+    for size in map(len, raw):
+        start, end = end, end + size
+        values = flat[start:end]
+        if size > 1 and (size > bound or values != sorted(set(values))):
+            raise ValueError(f"{size} values, of at most {bound}, or that do not ascend")
+        yield values
