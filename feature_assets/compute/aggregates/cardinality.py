@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_assets.compute.aggregates.objects import Objects, ValueSlot, put
+from feature_assets.compute.aggregates.objects import Objects, ValueSlot, filled, put
 from feature_assets.compute.aggregates.slot import Asked, Computation, Finished, Ints, Records, segments
 from feature_assets.definition.aggregate import Aggregate
 
@@ -145,10 +145,10 @@ class DistinctEstimated(Computation):
         self.error_bound = f"standard error {1.04 / math.sqrt(self._slot.registers):.2%} of the number"
 
     def finish(self, cells: Sequence[Objects], asked: Asked) -> Finished:
-        states = cells[0].tolist()
-        places = np.flatnonzero(np.fromiter((state is not None for state in states), np.bool_, len(states)))
+        (states,) = cells
+        places = filled(states)
         counts = np.zeros(len(states), np.int64)
-        counts[places] = self._estimated([states[place] for place in places.tolist()])
+        counts[places] = self._estimated(states[places].tolist())
         return Finished(pa.array(counts), np.zeros(len(asked.as_of), np.bool_))
 
     def _estimated(self, states: Sequence[bytes]) -> Ints:

@@ -9,8 +9,8 @@ A state as msgpack; values ascend by their bytes; overflowed is empty:
     top_k             [[value, ...], [how often, ...]]
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, chain
 from typing import Any, Final
 
 import msgspec
@@ -52,8 +52,7 @@ class Distinct(ValueSlot[Values]):
         return (list(map(_RAW, sorted(state))) for state in states)
 
     def restored(self, plain: Sequence[Any]) -> Iterable[Values]:
-        for values in _ascending(plain, self._bound):
-            yield frozenset(values)
+        return map(frozenset, _ascending(plain, self._bound))
 
     def pruned(self, states: Objects, counts: Ints) -> Objects:
         """Of an item each value only in the last cell that has it.
@@ -171,13 +170,12 @@ def _counted(
     return found, of_pairs, often.tolist(), slices(first, np.append(first, len(pairs))[1:])
 
 
-def _ascending(raw: Sequence[Sequence[msgspec.Raw]], bound: int) -> Iterator[list[bytes]]:
+def _ascending(raw: Sequence[Sequence[msgspec.Raw]], bound: int) -> list[list[bytes]]:
     """The values of each state. Raises `ValueError` where they do not ascend, or are more than `bound`."""
     flat = list(map(bytes, chain.from_iterable(raw)))
-    end = 0
-    for size in map(len, raw):
-        start, end = end, end + size
-        values = flat[start:end]
-        if size > 1 and (size > bound or values != sorted(set(values))):
-            raise ValueError(f"{size} values, of at most {bound}, or that do not ascend")
-        yield values
+    ends = list(accumulate(map(len, raw)))
+    found = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    for values in found:
+        if len(values) > 1 and (len(values) > bound or values != sorted(set(values))):
+            raise ValueError(f"{len(values)} values, of at most {bound}, or that do not ascend")
+    return found
