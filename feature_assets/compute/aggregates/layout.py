@@ -20,13 +20,15 @@ from feature_assets.definition.view import Feature, FeatureView
 from feature_assets.definition.window import Window
 
 FINGERPRINT_BYTES: Final = 4
+ALL_TIME: Final = 2**62
+"""The hop of the level that is one tile for everything (and one for what was before 1970): lifetimes need no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
     """Tiles of one hop. `reach`: how far back from now windows of this or a finer hop look; None: without end.
 
-    A tile that is wholly further back than that is rolled up into the next level, or dropped from the last.
+    What is further back than that is rolled up into the next level, or dropped from the last.
     """
 
     hop: int
@@ -46,11 +48,12 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`reaches`: per slot how far back its windows look (None: without end). `suffixes`: per slot, whether all are.
+    """`name`: of the view, for messages. `reaches`: per slot how far back its windows look (None: without end). `suffixes`: per slot, whether all are.
 
     `levels`: from the finest hop to the coarsest. `reach`: of the whole view.
     """
 
+    name: str
     slots: tuple[Slot[Any], ...]
     reaches: tuple[int | None, ...]
     suffixes: tuple[bool, ...]
@@ -83,6 +86,7 @@ def layout_of(view: FeatureView) -> Layout:
     of_slot = [[use.window for use in uses if number in use.slots] for number in range(len(slots))]
     levels = _levels([use.window for use in uses])
     return Layout(
+        name=view.name,
         slots=slots,
         reaches=tuple(_reach(windows) for windows in of_slot),
         suffixes=tuple(all(window.is_suffix for window in windows) for windows in of_slot),
@@ -93,8 +97,10 @@ def layout_of(view: FeatureView) -> Layout:
 
 
 def _levels(windows: Sequence[Window]) -> tuple[Level, ...]:
-    hops = sorted({window.hop for window in windows})
-    return tuple(Level(duration_us(hop), _reach([window for window in windows if window.hop <= hop])) for hop in hops)
+    bounded = [window for window in windows if window.size is not None]
+    hops = sorted({window.hop for window in bounded})
+    levels = [Level(duration_us(hop), _reach([window for window in bounded if window.hop <= hop])) for hop in hops]
+    return (*levels, Level(ALL_TIME, None)) if len(bounded) < len(windows) else tuple(levels)
 
 
 def _reach(windows: Sequence[Window]) -> int | None:

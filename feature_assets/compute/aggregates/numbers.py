@@ -165,7 +165,8 @@ class Ratio(Computation):
         upper = np.where(above_odd, above_special, _signs(one))
         lower = np.where(below_odd, below_special, _signs(other))
         missing = (self._above.counts(above) == 0) | (self._below.counts(below) == 0) | (lower == 0)
-        special = upper / np.where(lower == 0, 1.0, lower)
+        with np.errstate(invalid="ignore"):
+            special = upper / np.where(lower == 0, 1.0, lower)
         return finished(*_instead(values, beyond, special, above_odd | below_odd), missing)
 
 

@@ -14,6 +14,7 @@ from feature_assets.compute.aggregates.columns import is_float
 from feature_assets.compute.aggregates.counts import Count
 from feature_assets.compute.aggregates.extremes import FloatExtreme, IntegerExtreme, Newest, floats_of_order
 from feature_assets.compute.aggregates.numbers import Columns, finished
+from feature_assets.compute.aggregates.packing import damaged
 from feature_assets.compute.aggregates.slot import Asked, Computation, Finished, Slot
 from feature_assets.definition.aggregate import Aggregate
 from feature_assets.definition.window import Window
@@ -42,9 +43,12 @@ class Ranged(Computation):
         missing = cells[1].values[:, 0] == 0 if self._is_wide else cells[0] == self._identity
         states = np.where(missing, 0, cells[0])
         values = pa.array(floats_of_order(states) if is_float(self._dtype) else states, mask=missing)
-        if pa.types.is_date32(self._dtype):
-            values = values.cast(pa.int32())
-        return Finished(values.cast(self._dtype), np.zeros(len(states), np.bool_))
+        try:
+            if pa.types.is_date32(self._dtype):
+                values = values.cast(pa.int32())
+            return Finished(values.cast(self._dtype), np.zeros(len(states), np.bool_))
+        except pa.ArrowInvalid as error:
+            raise damaged(f"an extreme that is no {self._dtype}: {error}") from error
 
 
 class SinceLast(Computation):
