@@ -55,8 +55,10 @@ def assembled(service: FeatureService, spine: Spine, answers: Mapping[str, Looke
     for ref in service.refs:
         looked = answers[ref.prefix]
         columns[f"{ref.prefix}{SEPARATOR}{EVENT_AT}"] = looked.event_at
-        columns[f"{ref.prefix}{SEPARATOR}{AVAILABILITY}"] = _names(looked.provenance)
-    columns[AVAILABILITY] = _names(_weakest([answers[ref.prefix].provenance for ref in service.refs], len(spine.as_of)))
+        columns[f"{ref.prefix}{SEPARATOR}{AVAILABILITY}"] = provenance_names(looked.provenance)
+    columns[AVAILABILITY] = provenance_names(
+        _weakest([answers[ref.prefix].provenance for ref in service.refs], len(spine.as_of))
+    )
     # The spine's own fields as they are: a column that must not be null says so afterwards too.
     fields = [*spine.table.schema, *(pa.field(name, columns[name].type) for name in added_columns(service))]
     return pa.table(list(columns.values()), schema=pa.schema(fields))
@@ -75,7 +77,7 @@ def _with_default(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pa.Ar
     return pool.take(pa.array(place))
 
 
-def _names(provenance: Codes) -> pa.Array:
+def provenance_names(provenance: Codes) -> pa.Array:
     """The codes as text, null for `NOTHING`."""
     names = pa.array(PROVENANCE_NAMES)
     return names.take(pa.array(provenance, mask=provenance == NOTHING))

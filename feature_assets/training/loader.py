@@ -194,10 +194,22 @@ def built(
     for view in question.service.views:
         refs = [ref for ref in question.service.refs if ref.view.name == view.name]
         pinned_state = state(view, by_view[view.name], history, position=position)
-        find = _windows if view.aggregates else _rows
-        looked = find(question, pinned_state, refs, spine, question.memory_limit - fixed, progress)
+        looked = looked_up_view(question, pinned_state, refs, spine, question.memory_limit - fixed, progress)
         answers.update({one.ref.prefix: one for one in looked})
     return assembled(question.service, spine, answers)
+
+
+def looked_up_view(
+    question: Question,
+    of: ViewState,
+    refs: Sequence[FeatureRef],
+    spine: Spine,
+    budget: int,
+    progress: Progress | None = None,
+) -> list[Looked]:
+    """The answers of one view to its references, within about `budget` bytes."""
+    find = _windows if of.view.aggregates else _rows
+    return find(question, of, refs, spine, budget, progress)
 
 
 def _rows(

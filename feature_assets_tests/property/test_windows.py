@@ -146,7 +146,7 @@ def answered(
     records: list[Record], table: Records, questions: list[tuple[int, int]], uses: list[Use], boundary: Boundary
 ) -> list[Finished]:
     seen = Visibility(
-        ints([one.key for one in records]),
+        ints([int(str(one.key)) for one in records]),
         ints([one.available_at for one in records]),
         ints([one.superseded_at for one in records]),
     )

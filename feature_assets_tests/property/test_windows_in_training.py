@@ -6,6 +6,7 @@ pushes, hand-over from an older version, roles, all modes; and the parts in whic
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,7 +56,12 @@ def view(*windows: Window) -> FeatureView:
         Aggregate("count_distinct", "note", windows, bound=2),
     ]
     entity = Entity("shop_shelf", {"shop": pa.string(), "shelf": pa.int32()})
-    given = {"columns": COLUMNS, "aggregates": aggregates, "buckets": rows.BUCKETS, "delay": timedelta(hours=2)}
+    given: dict[str, Any] = {
+        "columns": COLUMNS,
+        "aggregates": aggregates,
+        "buckets": rows.BUCKETS,
+        "delay": timedelta(hours=2),
+    }
     return FeatureView(rows.VIEW.name, entity, SOURCE, unchanged, **given)
 
 
@@ -166,7 +172,7 @@ def values_of(
 def origin(
     of: FeatureView, known: list[tuple[Record, str]], key: tuple[str, int], at: int
 ) -> tuple[int | None, str | None]:
-    """Of the visible records from the earliest start of the view's windows on: the newest's time, the weakest origin."""
+    """Of the visible records from the earliest of the windows' starts on: the newest's time, the weakest origin."""
     starts = []
     for use in layout_of(of).uses:
         shape = shape_of(use.window)
