@@ -15,7 +15,7 @@ CELLS = 4
 ALONE = ints([1] * CELLS)
 
 
-@settings(max_examples=900)
+@settings(max_examples=700)
 @given(st.data(), functions())
 def test_answers_are_the_oracles(data: st.DataObject, function: Function) -> None:
     records = data.draw(given_records(function, CELLS))
@@ -25,7 +25,7 @@ def test_answers_are_the_oracles(data: st.DataObject, function: Function) -> Non
         assert agrees(answers[cell], expected), f"cell {cell}: {answers[cell]!r} is not {expected!r}"
 
 
-@settings(max_examples=600)
+@settings(max_examples=450)
 @given(st.data(), functions())
 def test_a_state_is_of_the_records_whatever_the_way(data: st.DataObject, function: Function) -> None:
     records = data.draw(given_records(function, CELLS))
@@ -44,7 +44,7 @@ def test_a_state_is_of_the_records_whatever_the_way(data: st.DataObject, functio
     assert repr(function.finish(merged, CELLS)) == repr(function.finish(whole, CELLS))
 
 
-@settings(max_examples=250)
+@settings(max_examples=200)
 @given(st.data(), functions())
 def test_cells_merge_into_groups_as_their_records_do(data: st.DataObject, function: Function) -> None:
     records = data.draw(given_records(function, CELLS))
@@ -57,7 +57,7 @@ def test_cells_merge_into_groups_as_their_records_do(data: st.DataObject, functi
     assert function.bytes_of(merged, counts) == function.bytes_of(expected, counts)
 
 
-@settings(max_examples=350)
+@settings(max_examples=250)
 @given(st.data(), functions(), st.lists(st.integers(0, 5), min_size=1, max_size=4))
 def test_states_come_back_from_their_bytes(data: st.DataObject, function: Function, sizes: list[int]) -> None:
     counts = ints(sizes)
@@ -82,7 +82,7 @@ def test_states_come_back_from_their_bytes(data: st.DataObject, function: Functi
     assert repr(function.finish(back, cells)) == repr(function.finish(states, cells))
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(st.data(), functions())
 def test_what_is_taken_and_joined_is_itself(data: st.DataObject, function: Function) -> None:
     chosen = data.draw(st.lists(st.integers(0, CELLS - 1), max_size=8))
@@ -97,7 +97,7 @@ def test_what_is_taken_and_joined_is_itself(data: st.DataObject, function: Funct
         assert slot.encode(slot.concat([]), ints([]))[1] == []
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(st.data(), functions(), st.sampled_from(["code", "count", "cut", "longer", "byte", "anything"]))
 def test_damage_is_refused_or_is_a_state(data: st.DataObject, function: Function, how: str) -> None:
     """Never anything but `CodecError`; what is decoded in spite of it can be worked with."""

@@ -2,7 +2,7 @@
 
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from math import ulp
+from math import fsum, ulp
 
 import numpy as np
 import pytest
@@ -24,6 +24,11 @@ from feature_assets_tests.number_records import ints
 from feature_assets_tests.oracle import aggregates_numbers as oracle
 
 DIGITS = st.integers(-(2**62), 2**62) | st.integers(-2, 2) | st.sampled_from([2**32 - 1, -(2**32), 2**31, 2**52])
+POWERS = st.builds(
+    lambda sign, place: sign * 2.0**place,
+    st.sampled_from([1.0, -1.0]),
+    st.sampled_from([0, 1, -52, -53, -54, -70, -140, -300]),
+)
 WORDS = st.integers(-(2**63), 2**63 - 1) | st.integers(-200, 200) | st.integers(10**15, 10**15 + 300)
 
 
@@ -85,6 +90,15 @@ def test_sums_are_rounded_to_the_nearest_double(number: Additive) -> None:
     ):
         assert over == (expected == oracle.OVERFLOW)
         assert over or repr(value) == repr(expected)
+
+
+@settings(max_examples=250)
+@given(st.lists(POWERS, min_size=1, max_size=8))
+def test_ties_are_broken_by_whatever_is_below(values: list[float]) -> None:
+    """Few bits, far apart: many sums are half-way between two doubles, or beside that."""
+    limbs, exponent = exact.float_limbs(np.array(values))
+    number = exact.summed(limbs, exponent, np.zeros(len(values), np.int64), 1)
+    assert rounding.rounded_sums(number)[0].tolist() == [fsum(values) + 0.0]
 
 
 @settings(max_examples=250)

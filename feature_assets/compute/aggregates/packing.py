@@ -93,26 +93,34 @@ def unpacked_sparse(codes: Codes, blobs: Blobs, identity: int, counts: Ints) -> 
 
 def unmarked(codes: Codes, blobs: Blobs, counts: Ints) -> tuple[Codes, Blobs, npt.NDArray[np.bool_]]:
     """Codes and bytes without the marks for identities, and which values are none."""
-    if len(codes) and ((codes & (EVERY | SOME)) == EVERY).all():
+    mark = codes & np.uint8(EVERY | SOME)
+    if len(codes) and (mark == EVERY).all():
         return codes ^ np.uint8(EVERY), blobs, np.ones(int(counts.sum()), np.bool_)
-    some = np.zeros(int(counts.sum()), np.bool_)
-    inner, rest = np.zeros(len(codes), np.uint8), list(blobs)
-    starts = np.cumsum(counts) - counts
-    for item in np.flatnonzero(codes).tolist():
-        code, count, start = int(codes[item]), int(counts[item]), int(starts[item])
-        if code & (EVERY | SOME) not in {EVERY, SOME}:
-            raise damaged(f"item {item}: there is no code {code}")
-        inner[item] = code & (EVERY - 1)
-        if code & EVERY:
-            some[start : start + count] = True
-            continue
-        size = (count + 7) // 8
-        bits = np.unpackbits(np.frombuffer(blobs[item][:size], np.uint8), bitorder="little")
-        if len(bits) < count or bits[count:].any() or not bits.any():
-            raise damaged(f"item {item}: {len(blobs[item])} bytes of code {code} for {count} values")
-        some[start : start + count] = bits[:count]
-        rest[item] = blobs[item][size:]
-    return inner, rest, some
+    wrong = np.flatnonzero((codes > 0) & (mark != EVERY) & (mark != SOME))
+    if len(wrong):
+        raise damaged(f"item {wrong[0]}: there is no code {codes[wrong[0]]}")
+    some = np.repeat(mark == EVERY, counts)
+    marked = np.flatnonzero(mark == SOME)
+    rest = list(blobs)
+    if len(marked):
+        sizes = (counts[marked] + 7) // 8
+        heads = [blobs[item][:size] for item, size in zip(marked.tolist(), sizes.tolist(), strict=True)]
+        for item, size in zip(marked.tolist(), sizes.tolist(), strict=True):
+            rest[item] = blobs[item][size:]
+        some[np.repeat(mark == SOME, counts)] = _marked(heads, sizes, counts[marked])
+    return codes & np.uint8(EVERY - 1), rest, some
+
+
+def _marked(heads: Blobs, sizes: Ints, counts: Ints) -> npt.NDArray[np.bool_]:
+    """The bits of items, one item after the other, without those that fill their last bytes."""
+    joined = b"".join(heads)
+    if len(joined) != int(sizes.sum()):
+        raise damaged("an item that has not as many bits as values")
+    bits = np.unpackbits(np.frombuffer(joined, np.uint8), bitorder="little").astype(np.bool_)
+    found = bits[_places(sizes, counts)]
+    if np.count_nonzero(found) != np.count_nonzero(bits) or not _sums(found, counts).all():
+        raise damaged("an item with bits for no values")
+    return found
 
 
 def marks(some: npt.NDArray[np.bool_], counts: Ints) -> tuple[list[bytes], Ints]:
@@ -206,10 +214,15 @@ def _sums(some: npt.NDArray[np.bool_], counts: Ints) -> Ints:
 def _bits(some: npt.NDArray[np.bool_], counts: Ints) -> list[bytes]:
     """A bit for each value, each item's padded to whole bytes."""
     sizes = (counts + 7) // 8
-    starts = (np.cumsum(sizes) - sizes) * 8
     spread = np.zeros(int(sizes.sum()) * 8, np.bool_)
-    inside = np.arange(len(some)) - np.repeat(np.cumsum(counts) - counts, counts)
-    spread[np.repeat(starts, counts) + inside] = some
+    spread[_places(sizes, counts)] = some
     raw = np.packbits(spread, bitorder="little").tobytes()
     ends = np.cumsum(sizes)
     return [raw[start:end] for start, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True)]
+
+
+def _places(sizes: Ints, counts: Ints) -> Ints:
+    """The place of each value's bit among the bits of all items, which have `sizes` bytes each."""
+    ahead = (np.cumsum(sizes) - sizes) * 8 - (np.cumsum(counts) - counts)
+    found: Ints = np.repeat(ahead, counts) + np.arange(int(counts.sum()))
+    return found
