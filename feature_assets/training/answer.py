@@ -42,7 +42,7 @@ def assembled(service: FeatureService, spine: Spine, answers: Mapping[str, Looke
     `answers`: by prefix, one for each reference of the service.
     """
     values = {
-        ref.column(feature.name): _with_default(answers[ref.prefix].features[feature.name], feature)
+        ref.column(feature.name): with_default(answers[ref.prefix].features[feature.name], feature)
         for ref in service.refs
         for feature in ref.selected
     }
@@ -50,7 +50,7 @@ def assembled(service: FeatureService, spine: Spine, answers: Mapping[str, Looke
     given = {name: spine.table.column(name) for name in spine.table.column_names}
     for view in service.on_demand:
         computed = on_demand_columns(view, {**given, **values}, as_of)
-        values.update({view.column(one.name): _with_default(computed[one.name], one) for one in view.features})
+        values.update({view.column(one.name): with_default(computed[one.name], one) for one in view.features})
     columns = {**given, **{column.name: values[column.name] for column in service.output_columns}}
     for ref in service.refs:
         looked = answers[ref.prefix]
@@ -64,7 +64,8 @@ def assembled(service: FeatureService, spine: Spine, answers: Mapping[str, Looke
     return pa.table(list(columns.values()), schema=pa.schema(fields))
 
 
-def _with_default(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pa.Array | pa.ChunkedArray:
+def with_default(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pa.Array | pa.ChunkedArray:
+    """The column, with the feature's default where it is null."""
     if feature.default is None or not column.null_count:
         return column
     default = pa.scalar(feature.default, feature.dtype)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from feature_assets.clock import OPEN, duration_us
 from feature_assets.compute import windows_candidates, windows_ranges
-from feature_assets.compute.aggregates.functions import _OF_NUMBERS, _OF_RECORDS, computation
+from feature_assets.compute.aggregates.functions import computation
 from feature_assets.compute.aggregates.layout import Use
 from feature_assets.compute.aggregates.slot import Asked, Finished, Records, Slot
 from feature_assets.compute.kernels import Boundary
@@ -59,13 +59,11 @@ def aggregates() -> list[Aggregate]:
     for function, rule in FUNCTIONS.items():
         fitting = [WINDOWS[0], *(one for one in WINDOWS[1:] if one.size is not None or not rule.needs_size)]
         of = [name for name, dtype in COLUMNS.items() if rule.takes(dtype)]
-        if function not in _OF_RECORDS and function not in _OF_NUMBERS:
-            continue
         found += [Aggregate(function, column, fitting, **GIVEN.get(function, {})) for column in of]
         if not rule.needs_column:
             found.append(Aggregate(function, None, fitting, **GIVEN.get(function, {})))
-    # BY found.append(Aggregate("sum", "price", WINDOWS[:2], by="place"))
-    # BY found.append(Aggregate("count", "price", WINDOWS[:2], by="place", bound=1))
+    found.append(Aggregate("sum", "price", WINDOWS[:2], by="place"))
+    found.append(Aggregate("count", "price", WINDOWS[:2], by="place", bound=1))
     return found
 
 

@@ -54,6 +54,7 @@ def view(*windows: Window) -> FeatureView:
         Aggregate("max", "amount", windows),
         Aggregate("last_k", "note", windows, k=3),
         Aggregate("count_distinct", "note", windows, bound=2),
+        Aggregate("decayed_count", None, windows[:2], half_life=timedelta(hours=9)),
     ]
     entity = Entity("shop_shelf", {"shop": pa.string(), "shelf": pa.int32()})
     given: dict[str, Any] = {
