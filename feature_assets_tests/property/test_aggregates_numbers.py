@@ -1,13 +1,16 @@
 """Aggregates of numbers against fractions, and the laws of their slots: no way to a state makes a difference to it."""
 
+from fractions import Fraction
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_assets.compute.aggregates.exact import integers
 from feature_assets.compute.aggregates.slot import Records
-from feature_assets.compute.aggregates.sums import FloatSum
+from feature_assets.compute.aggregates.sums import FixedSum, FloatSum
 from feature_assets.errors import CodecError
 from feature_assets_tests.number_records import Function, agrees, functions, given_records, ints
 
@@ -130,6 +133,17 @@ def test_damage_is_refused_or_is_a_state(data: st.DataObject, function: Function
         return
     slot.merge(found, np.zeros(count, np.int64), 1)
     slot.encode(found, ints([count]))
+
+
+@pytest.mark.parametrize("scale", range(1, 7))
+def test_decimals_are_of_the_exact_double(scale: int) -> None:
+    """Of many such doubles the product with 10**scale, rounded, is a tie, and the exact one is not."""
+    values = [(whole + 0.5) / 10**scale for whole in range(-1500, 1500)]
+    slot = FixedSum("x", scale)
+    records = Records({"x": pa.array(values)}, np.arange(len(values)), np.arange(len(values)))
+    found, beyond = integers(slot.lift(records, np.arange(len(values)), len(values)))
+    assert not beyond.any()
+    assert found.tolist() == [round(Fraction(one) * 10**scale) for one in values]
 
 
 @pytest.mark.parametrize("length", [0, 1, 70_000])
