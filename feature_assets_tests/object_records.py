@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from feature_assets.compute.aggregates.functions import computation
 from feature_assets.compute.aggregates.objects import Objects
 from feature_assets.compute.aggregates.slot import Asked, Computation, Ints, Records, Slot
 from feature_assets.definition.aggregate import Aggregate
+from feature_assets.definition.aggregate_rules import FUNCTIONS
 from feature_assets.definition.dtypes import INSTANT
 from feature_assets_tests.oracle import aggregates_objects as oracle
 
@@ -48,7 +50,6 @@ VALUES: Mapping[pa.DataType, st.SearchStrategy[object]] = {
     INSTANT: st.datetimes(timezones=st.just(UTC))
     | st.sampled_from([datetime(1969, 12, 31, tzinfo=UTC), datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC)]),
 }
-FLOATS = (pa.float32(), pa.float64())
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -116,59 +117,48 @@ def comparable(value: object) -> object:
     return repr(value + 0.0) if isinstance(value, float) else value
 
 
-def listed(dtype: pa.DataType, k: int, bound: int) -> list[Function]:
-    """Everything exact that can be had of a column of this type."""
-    found = [
-        Function(Aggregate("first", "x", WINDOW), dtype, oracle.first),
-        Function(Aggregate("last", "x", WINDOW), dtype, oracle.last),
-        Function(Aggregate("last_k", "x", WINDOW, k=k), dtype, partial(oracle.last_k, k=k)),
-        Function(
-            Aggregate("count_distinct", "x", WINDOW, bound=bound), dtype, partial(oracle.count_distinct, bound=bound)
-        ),
-    ]
-    if dtype in FLOATS:
-        return found
-    distinct = Aggregate("last_distinct_k", "x", WINDOW, k=k)
-    top = Aggregate("top_k", "x", WINDOW, k=k, bound=bound)
-    return [
-        *found,
-        Function(distinct, dtype, partial(oracle.last_distinct_k, k=k)),
-        Function(top, dtype, partial(oracle.top_k, k=k, bound=bound)),
-    ]
-
-
-def sketched(dtype: pa.DataType, bound: int, precision: int) -> list[Function]:
-    """Everything approximate; its answers are tested apart."""
-    distinct = Aggregate("approx_count_distinct", "x", WINDOW, precision=precision)
-    found = [Function(distinct, dtype, lambda _: None)]
-    if dtype in FLOATS or pa.types.is_integer(dtype):
-        percentile = Aggregate("approx_percentile", "x", WINDOW, percentile=0.5, bound=bound)
-        found.append(Function(percentile, dtype, lambda _: None))
-    return found
+LISTED = ("first", "last", "last_k", "last_distinct_k", "count_distinct", "top_k")
+SKETCHED = ("approx_count_distinct", "approx_percentile")
 
 
 @st.composite
-def exact(draw: st.DrawFn) -> Function:
-    dtype = draw(st.sampled_from(list(VALUES)))
-    return draw(st.sampled_from(listed(dtype, draw(st.integers(1, 4)), draw(st.integers(1, 4)))))
+def functions(draw: st.DrawFn, name: str) -> Function:
+    """One of that name, of some type of column, with small bounds."""
+    dtype = draw(st.sampled_from([dtype for dtype in VALUES if FUNCTIONS[name].takes(dtype)]))
+    k, bound = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    precision = draw(st.integers(4, 6))
+    parameters: dict[str, Any]
+    answer: Callable[..., object]
+    match name:
+        case "last_k" | "last_distinct_k":
+            parameters, answer = {"k": k}, getattr(oracle, name)
+        case "top_k":
+            parameters, answer = {"k": k, "bound": bound}, oracle.top_k
+        case "count_distinct":
+            parameters, answer = {"bound": bound}, oracle.count_distinct
+        case "first" | "last":
+            parameters, answer = {}, getattr(oracle, name)
+        case "approx_count_distinct":
+            return Function(Aggregate(name, "x", WINDOW, precision=precision), dtype, _not_exactly)
+        case _:
+            return Function(Aggregate(name, "x", WINDOW, percentile=0.5, bound=bound), dtype, _not_exactly)
+    return Function(Aggregate(name, "x", WINDOW, **parameters), dtype, partial(answer, **parameters))
 
 
-@st.composite
-def anything(draw: st.DrawFn) -> Function:
-    dtype = draw(st.sampled_from(list(VALUES)))
-    functions = listed(dtype, draw(st.integers(1, 4)), draw(st.integers(1, 4)))
-    return draw(st.sampled_from([*functions, *sketched(dtype, draw(st.integers(1, 6)), draw(st.integers(4, 6)))]))
+def _not_exactly(_: object) -> object:
+    raise NotImplementedError("what is approximate is tested apart")
 
 
 @st.composite
 def tiled(draw: st.DrawFn, dtype: pa.DataType, cells: int) -> list[tuple[int, oracle.Record]]:
     """Records with the tile that each belongs to, in any order."""
-    pool = draw(st.lists(VALUES[dtype], min_size=1, max_size=8))
+    pool = draw(st.lists(VALUES[dtype], min_size=1, max_size=6))
+    size = draw(st.sampled_from([0, 1, 4, 9, 20, 30]))
     record = st.builds(
         lambda tile, later, sequence, value: (tile, oracle.Record(TILE * tile + later, sequence, value)),
         st.integers(0, cells - 1),
         st.integers(0, 2),
         st.integers(0, 1),
-        st.none() | st.sampled_from(pool),
+        st.sampled_from([None, *pool]),
     )
-    return draw(st.lists(record, max_size=30))
+    return draw(st.lists(record, min_size=size, max_size=size))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,11 +11,12 @@ from feature_assets.compute.aggregates.objects import Objects
 from feature_assets.definition.aggregate import Aggregate
 from feature_assets.errors import CodecError
 from feature_assets_tests.object_records import (
+    LISTED,
+    SKETCHED,
     WINDOW,
     Function,
-    anything,
     comparable,
-    exact,
+    functions,
     ints,
     records_of,
     same,
@@ -23,6 +25,7 @@ from feature_assets_tests.object_records import (
 from feature_assets_tests.oracle import aggregates_objects as oracle
 
 CELLS = 5
+ALL = (*LISTED, *SKETCHED)
 
 
 def blobs_of(function: Function, states: Objects) -> object:
@@ -31,9 +34,11 @@ def blobs_of(function: Function, states: Objects) -> object:
     return codes.tolist(), blobs
 
 
-@settings(max_examples=250)
-@given(st.data(), exact())
-def test_answers_are_the_oracles(data: st.DataObject, function: Function) -> None:
+@pytest.mark.parametrize("name", LISTED)
+@settings(max_examples=50)
+@given(data=st.data())
+def test_answers_are_the_oracles(name: str, data: st.DataObject) -> None:
+    function = data.draw(functions(name))
     records = data.draw(tiled(function.dtype, CELLS))
     answers = function.finish(function.lift(records, CELLS))
     for cell in range(CELLS):
@@ -41,9 +46,11 @@ def test_answers_are_the_oracles(data: st.DataObject, function: Function) -> Non
         assert answers[cell] == comparable(expected), f"cell {cell}"
 
 
-@settings(max_examples=350)
-@given(st.data(), anything())
-def test_a_state_is_of_the_records_whatever_the_way(data: st.DataObject, function: Function) -> None:
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_state_is_of_the_records_whatever_the_way(name: str, data: st.DataObject) -> None:
+    function = data.draw(functions(name))
     records = data.draw(tiled(function.dtype, CELLS))
     whole = function.lift(records, CELLS)
     group = data.draw(st.permutations(records))
@@ -57,9 +64,11 @@ def test_a_state_is_of_the_records_whatever_the_way(data: st.DataObject, functio
     assert function.finish(merged) == function.finish(whole)
 
 
-@settings(max_examples=200)
-@given(st.data(), anything())
-def test_cells_merge_into_groups_as_their_records_do(data: st.DataObject, function: Function) -> None:
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_cells_merge_into_groups_as_their_records_do(name: str, data: st.DataObject) -> None:
+    function = data.draw(functions(name))
     records = data.draw(tiled(function.dtype, CELLS))
     groups = data.draw(st.integers(1, 4))
     group = ints(sorted(data.draw(st.lists(st.integers(0, groups - 1), min_size=CELLS, max_size=CELLS))))
@@ -67,9 +76,11 @@ def test_cells_merge_into_groups_as_their_records_do(data: st.DataObject, functi
     assert same(merged, function.lift([(int(group[cell]), one) for cell, one in records], groups))
 
 
-@settings(max_examples=200)
-@given(st.data(), anything(), st.lists(st.integers(0, 9), min_size=1, max_size=5))
-def test_states_come_back_from_their_bytes(data: st.DataObject, function: Function, sizes: list[int]) -> None:
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=40)
+@given(data=st.data(), sizes=st.lists(st.integers(0, 9), min_size=1, max_size=5))
+def test_states_come_back_from_their_bytes(name: str, data: st.DataObject, sizes: list[int]) -> None:
+    function = data.draw(functions(name))
     counts = ints(sizes)
     cells = int(counts.sum())
     records = data.draw(tiled(function.dtype, cells)) if cells else []
@@ -85,9 +96,11 @@ def test_states_come_back_from_their_bytes(data: st.DataObject, function: Functi
         assert (alone[0].tolist(), alone[1]) == ([codes[item]], [blobs[item]])
 
 
-@settings(max_examples=200)
-@given(st.data(), anything())
-def test_what_is_taken_and_joined_is_itself(data: st.DataObject, function: Function) -> None:
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_what_is_taken_and_joined_is_itself(name: str, data: st.DataObject) -> None:
+    function = data.draw(functions(name))
     states = function.lift(data.draw(tiled(function.dtype, CELLS)), CELLS)
     chosen = data.draw(st.lists(st.integers(0, CELLS - 1), max_size=8))
     assert function.slot.take(states, ints(chosen)).tolist() == [states[cell] for cell in chosen]
@@ -95,10 +108,12 @@ def test_what_is_taken_and_joined_is_itself(data: st.DataObject, function: Funct
     assert not len(function.slot.concat([]))
 
 
-@settings(max_examples=200)
-@given(st.data(), anything(), st.sampled_from(["code", "count", "cut", "longer", "byte", "anything"]))
-def test_damage_is_refused_or_is_a_state(data: st.DataObject, function: Function, how: str) -> None:
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=50)
+@given(data=st.data(), how=st.sampled_from(["code", "count", "cut", "longer", "byte", "anything"]))
+def test_damage_is_refused_or_is_a_state(name: str, data: st.DataObject, how: str) -> None:
     """Never anything but `CodecError`; what is decoded in spite of it can be worked with."""
+    function = data.draw(functions(name))
     states = function.lift(data.draw(tiled(function.dtype, CELLS)), CELLS)
     counts = ints([CELLS])
     codes, (blob,) = function.slot.encode(states, counts)
