@@ -18,7 +18,9 @@ import numpy.typing as npt
 from feature_assets.compute.aggregates.slot import Additive, Ints, Records, Slot
 
 PAIRS_AT_ONCE = 1 << 21
-"""How many cells of objects are merged, and how many candidates looked at, in one go: what bounds memory."""
+"""How many candidates are looked at in one go: what bounds memory."""
+RANGES_AT_ONCE = 1 << 14
+"""For how many ranges objects are merged in one go; each is made of a few dozen of them at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,10 @@ def ranged(slot: Slot[Any], records: Records, segments: Segments, ranges: Ints) 
         return _differences(lifted, low, high)
     if slot.kind == "extreme":
         return _extremes(slot, lifted, low, high)
+    nodes = _Nodes(slot, [lifted], segments.count)
     parts = [
-        _merged(slot, lifted, low[first : first + PAIRS_AT_ONCE // 32], high[first : first + PAIRS_AT_ONCE // 32])
-        for first in range(0, len(low), PAIRS_AT_ONCE // 32)
+        nodes.merged(low[first : first + RANGES_AT_ONCE], high[first : first + RANGES_AT_ONCE])
+        for first in range(0, len(low), RANGES_AT_ONCE)
     ]
     return slot.concat(parts) if parts else slot.empty(0)
 
@@ -86,25 +89,38 @@ def _extremes(slot: Slot[Any], values: npt.NDArray[Any], low: Ints, high: Ints) 
     return found
 
 
-def _merged(slot: Slot[Any], states: Any, low: Ints, high: Ints) -> Any:  # noqa: ANN401 - the slot's cells
-    """The merge of states[low:high], from the nodes of a binary tree, level by level."""
-    pieces: list[Any] = []
-    owners: list[Ints] = []
-    owner, total = np.arange(len(low)), len(low)
-    count = len(states)
-    while True:
-        inside = low < high
-        owner, low, high = owner[inside], low[inside], high[inside]
-        if not len(owner):
-            break
-        left, right = (low & 1) == 1, (high & 1) == 1
-        for nodes, mine in ((low[left], owner[left]), (high[right] - 1, owner[right])):
-            pieces.append(slot.take(states, nodes))
-            owners.append(mine)
-        low, high = (low + 1) >> 1, high >> 1
-        states = slot.merge(states, np.arange(count) >> 1, (count + 1) >> 1)
-        count = (count + 1) >> 1
-    return gathered(slot, pieces, owners, total)
+@dataclass(slots=True)
+class _Nodes:
+    """A binary tree over states, by levels: each state of a level is the merge of two of the level below."""
+
+    slot: Slot[Any]
+    levels: list[Any]
+    count: int
+
+    def merged(self, low: Ints, high: Ints) -> Any:  # noqa: ANN401 - the slot's cells
+        """The merge of states[low:high], from the nodes that make it up."""
+        pieces: list[Any] = []
+        owners: list[Ints] = []
+        owner, total, level = np.arange(len(low)), len(low), 0
+        while True:
+            inside = low < high
+            owner, low, high = owner[inside], low[inside], high[inside]
+            if not len(owner):
+                return gathered(self.slot, pieces, owners, total)
+            left, right = (low & 1) == 1, (high & 1) == 1
+            states = self._level(level)
+            for nodes, mine in ((low[left], owner[left]), (high[right] - 1, owner[right])):
+                pieces.append(self.slot.take(states, nodes))
+                owners.append(mine)
+            low, high = (low + 1) >> 1, high >> 1
+            level += 1
+
+    def _level(self, level: int) -> Any:  # noqa: ANN401 - the slot's cells
+        if level == len(self.levels):
+            half = (self.count + 1) >> 1
+            self.levels.append(self.slot.merge(self.levels[-1], np.arange(self.count) >> 1, half))
+            self.count = half
+        return self.levels[level]
 
 
 def gathered(slot: Slot[Any], pieces: Sequence[Any], owners: Sequence[Ints], total: int) -> Any:  # noqa: ANN401 - the slot's cells

@@ -198,5 +198,6 @@ def test_every_window_holds_what_the_oracle_says(
     uses = random.sample(USES, 8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(windows_candidates, "ONE_BY_ONE", one_by_one)
-        patch.setattr(windows_ranges, "PAIRS_AT_ONCE", random.choice([64, 1 << 21]))
+        patch.setattr(windows_ranges, "PAIRS_AT_ONCE", random.choice([16, 1 << 21]))
+        patch.setattr(windows_ranges, "RANGES_AT_ONCE", random.choice([5, 1 << 14]))
         require_equal(records, columns, questions, uses, boundary)
