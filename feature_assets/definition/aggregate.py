@@ -90,7 +90,7 @@ class Aggregate:
             "half_life": half_life,
             "scale": scale,
         }
-        named = name or "_".join(filter(None, (column, function, None if by is None else f"by_{by}")))
+        named = name or _default_name(function, column, by, percentile)
         assign(self, function=function, column=column, windows=each, name=named, by=by, default=default)
         assign(self, description=description, **require_parameters(function, named, given, keyed=by is not None))
         self._require_consistent()
@@ -138,3 +138,9 @@ def _window(given: object, name: str) -> Window:
         what = f"windows: {given!r} is no window"
         raise refusal(_KIND, name, what, "give a timedelta, or Window.sliding(...) and its like")
     return given
+
+
+def _default_name(function: str, column: str | None, by: str | None, percentile: float | None) -> str:
+    """`amount_mean`, `count`, `amount_sum_by_shop`, `amount_p95`."""
+    which = function if percentile is None else f"p{100 * percentile:g}".replace(".", "_")
+    return "_".join(filter(None, (column, which, None if by is None else f"by_{by}")))

@@ -220,6 +220,15 @@ class FeatureView:
         """The columns that the transform yields beside keys and times, in order."""
         return tuple(column.name for column in self.stored)
 
+    @property
+    def kept_for(self) -> timedelta | None:
+        """How long after its `event_at` a row can count in what is answered; None: for ever."""
+        if not self.aggregates:
+            return self.ttl
+        reaches = [window.reach for one in self.aggregates for window in one.windows]
+        known = [reach for reach in reaches if reach is not None]
+        return timedelta(microseconds=max(known)) if len(known) == len(reaches) else None
+
     def feature(self, name: str) -> Feature:
         """The feature called `name`. Raises `UnknownNameError`."""
         for feature in self.features:

@@ -92,7 +92,7 @@ def require_aggregates(name: str, aggregates: Sequence[object], columns: Sequenc
                 what = f"aggregates: two features are called {feature!r}"
                 raise refusal(_KIND, name, what, "give one of them a name of its own: Aggregate(..., name='...')")
             seen[feature] = one
-    require_nested(name, {window.hop for one in seen.values() for window in one.windows})
+    require_nested(name, {window.hop for one in seen.values() for window in one.windows if window.size is not None})
 
 
 def require_nested(name: str, hops: Collection[timedelta]) -> None:

@@ -40,6 +40,7 @@ from feature_assets.online.memory import MemoryStore
 from feature_assets.online.plan import plan_push
 from feature_assets.online.push import PushOptions, push_steps
 from feature_assets.online.store import Outcome, Put, ReadResult
+from feature_assets.online.winning_rows import WinningRows
 from feature_assets.opening import OnlineAccess
 from feature_assets.quality.checked import check_commit
 from feature_assets.serving.reader import Answer, OnlineReader
@@ -216,10 +217,9 @@ class World:
             self.unsettled.discard(view.name)
             return
         options = PushOptions(
-            pack=ValueCodec(view.features).pack_table,
+            WinningRows(view.entity.key_names, ValueCodec(view.features).pack_table, self.random.choice([1, 8])),
             batch=self.random.choice([2, 100]),
             rows_at_once=self.random.choice([1, 1_000_000]),
-            partitions_at_once=self.random.choice([1, 8]),
             expiry_margin=HOUR,
             sleep=lambda _: None,
         )
