@@ -21,7 +21,7 @@ from feature_assets.definition.window import Window
 
 FINGERPRINT_BYTES: Final = 4
 ALL_TIME: Final = 2**62
-"""The hop of the level that is one tile for everything (and one for what was before 1970): lifetimes need no more."""
+"""The hop of the level that is one tile for everything: lifetimes need no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,10 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`name`: of the view, for messages. `reaches`: per slot how far back its windows look (None: without end). `suffixes`: per slot, whether all are.
+    """`name`: of the view, for messages. `reaches`: per slot how far back its windows look (None: without end).
 
-    `levels`: from the finest hop to the coarsest. `reach`: of the whole view.
+    `suffixes`: per slot, whether all of its windows are. `levels`: from the finest hop to the coarsest. `reach`: of the
+    whole view.
     """
 
     name: str

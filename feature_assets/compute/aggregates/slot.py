@@ -66,13 +66,14 @@ class Slot(ABC, Generic[C]):
     its meaning. `columns`: the columns that it lifts from. `kind` says what its cells are, for kernels that are faster
     for some: `Additive`; an int64 or float64 array with an identity element for empty cells (merge is `np.minimum` or
     `np.maximum`, see `is_greatest`); or an array of objects, `None` for an empty cell, or other cells
-    that only the slot's own methods look into.
+    that only the slot's own methods look into. `max_bytes`: how many bytes a cell takes at most, if that is known.
     """
 
     kind: ClassVar[Kind]
     name: str
     columns: tuple[str, ...]
     is_greatest: bool = False
+    max_bytes: int | None = None
 
     @abstractmethod
     def empty(self, cells: int) -> C:
