@@ -51,6 +51,10 @@ class Questions:
     boundary: Boundary = "closed"
 
 
+LABORIOUS = 4
+"""Windows of objects that have more candidates than so many times all records and questions are divided by time."""
+
+
 class Spanned(Protocol):
     """Whatever says what it spans as of an instant: a `Window`, or what several reach together. Hashable."""
 
@@ -95,7 +99,46 @@ def wanted_by(uses: Iterable[Use], slots: Sequence[Slot[Any]]) -> dict[Slot[Any]
 def window_cells(wanted: Wanted, records: Records, seen: Visibility, questions: Questions) -> Cells:
     """The cells of all that is wanted, in the order of the questions."""
     windows = tuple(dict.fromkeys(window for several in wanted.values() for window in several))
-    return _Kernel.of(windows, records, seen, questions).cells(wanted)
+    kernel = _Kernel.of(windows, records, seen, questions)
+    objects = {slot: several for slot, several in wanted.items() if slot.kind == "object"}
+    if not kernel.is_laborious(objects):
+        return kernel.cells(wanted)
+    found = kernel.cells({slot: several for slot, several in wanted.items() if slot.kind != "object"})
+    del kernel
+    return found | _by_halves(objects, records, seen, questions)
+
+
+def _by_halves(wanted: Wanted, records: Records, seen: Visibility, questions: Questions) -> Cells:
+    """The same for the earlier and the later half of the questions, each with the records that concern it.
+
+    The shorter the time from the first question to the last, the fewer records come or go in it; at a single instant
+    none do, and all that is visible is in order.
+    """
+    middle = np.partition(questions.as_of, len(questions.as_of) // 2)[len(questions.as_of) // 2]
+    early = questions.as_of < middle
+    early = early if early.any() else questions.as_of <= middle
+    parts, places = [], []
+    for half in (np.flatnonzero(early), np.flatnonzero(~early)):
+        as_of = questions.as_of[half]
+        some = (seen.available_at <= as_of.max()) & (seen.superseded_at >= as_of.min())
+        ends = [window.spans(np.array([as_of.min(), as_of.max()])) for several in wanted.values() for window in several]
+        some &= records.event_at >= min(int(start.min()) for start, _ in ends)
+        some &= records.event_at < max(int(end.max()) for _, end in ends)
+        rows = np.flatnonzero(some)
+        visible = Visibility(seen.key[rows], seen.available_at[rows], seen.superseded_at[rows])
+        asked = Questions(questions.key[half], as_of, questions.boundary)
+        parts.append(window_cells(wanted, records.take(rows), visible, asked))
+        places.append(half)
+    back = np.argsort(np.concatenate(places), kind="stable")
+    return {
+        (slot, window): slot.take(slot.concat([part[slot, window] for part in parts]), _each(back, window.count))
+        for slot, window in parts[0]
+    }
+
+
+def _each(places: Ints, count: int) -> Ints:
+    """The places of the cells of questions that have `count` each."""
+    return (places[:, None] * count + np.arange(count)).ravel()
 
 
 def empty_cells(wanted: Wanted, questions: int) -> Cells:
@@ -163,8 +206,8 @@ class _Kernel:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         asked = Asked(questions.key[order], at[order])
-        parts = split(seen.key, records.event_at, seen.available_at, seen.superseded_at, asked)
         spans, ranges = _spans(windows, questions.as_of[order])
+        parts = split(Line(None, seen.key, records.event_at, seen.available_at, seen.superseded_at), asked, spans)
         steady_at = steady_places(parts.steady, asked, spans)
         segments = segmented(steady_at.low, steady_at.high, len(parts.steady))
         loose_at = loose_places(parts.loose, asked, spans)
@@ -182,10 +225,19 @@ class _Kernel:
                 cells = together(slot, cells, loose.of(slot, pairs))
             first = 0
             for window in windows:
-                place = self.back[:, None] * window.count + np.arange(window.count)
-                found[slot, window] = slot.take(cells, first + place.ravel())
-                first += place.size
+                place = _each(self.back, window.count)
+                found[slot, window] = slot.take(cells, first + place)
+                first += len(place)
         return found
+
+    def is_laborious(self, objects: Wanted) -> bool:
+        """Whether there are too many candidates of windows of objects: these are looked at one by one."""
+        if not objects or not len(self.loose):
+            return False
+        counts = np.maximum(self.loose_at.high - self.loose_at.low, 0)
+        windows = {window for several in objects.values() for window in several}
+        looked_at = sum(int(counts[self.ranges[window]].sum()) for window in windows)
+        return looked_at > LABORIOUS * (len(self.steady) + len(self.loose) + len(counts))
 
     def _loose(self, slots: Iterable[Slot[Any]]) -> LooseCells:
         """What is out of order."""

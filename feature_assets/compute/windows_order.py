@@ -8,7 +8,7 @@ that are superseded while there are still questions.
 So a key whose records all come in order has no loose ones and costs what a search costs; one late record costs itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -65,10 +65,9 @@ class Spans:
     end: Ints
 
 
-def split(key: Ints, event_at: Ints, available_at: Ints, superseded_at: Ints, asked: Asked) -> Split:
-    """The records that any question can see. Times in microseconds; keys are codes from 0."""
-    line = _seen(key, event_at, available_at, superseded_at, asked)
-    line = _sorted(line)
+def split(line: Line, asked: Asked, spans: Spans) -> Split:
+    """The records, in any order, that a question can have in a window. Microseconds; keys are codes from 0."""
+    line = _sorted(_concerned(line, asked, spans))
     lasting = line.superseded_at > asked.at.max(initial=BEGINNING)
     if lasting.all() and ascending_in_each(line.key, line.available_at):
         return Split(line, line.only(np.zeros(len(line), np.bool_)))
@@ -76,18 +75,20 @@ def split(key: Ints, event_at: Ints, available_at: Ints, superseded_at: Ints, as
     return Split(line.only(steady), line.only(~steady))
 
 
-def _seen(key: Ints, event_at: Ints, available_at: Ints, superseded_at: Ints, asked: Asked) -> Line:
-    line = Line(None, key, event_at, available_at, superseded_at)
-    if not len(asked.at) or not len(key):
-        return line.only(np.zeros(len(key), np.bool_))
-    seen = available_at <= asked.at.max()
-    seen &= available_at < superseded_at
-    seen &= superseded_at > asked.at.min()
-    wanted = np.zeros(int(key.max()) + 1, np.bool_)
+def _concerned(line: Line, asked: Asked, spans: Spans) -> Line:
+    if not len(asked.at) or not len(line) or not len(spans.start):
+        return line.only(np.zeros(len(line), np.bool_))
+    seen = line.available_at <= asked.at.max()
+    seen &= line.available_at < line.superseded_at
+    seen &= line.superseded_at > asked.at.min()
+    seen &= (line.event_at >= spans.start.min()) & (line.event_at < spans.end.max())
+    wanted = np.zeros(int(line.key.max()) + 1, np.bool_)
     wanted[asked.key[(asked.key >= 0) & (asked.key < len(wanted))]] = True
     if not wanted.all():
-        seen &= wanted[key]
-    return line if seen.all() else line.only(seen)
+        seen &= wanted[line.key]
+    line = line if seen.all() else line.only(seen)
+    # What was there before the first question might as well have come with it: then it has overtaken nothing.
+    return replace(line, available_at=np.maximum(line.available_at, asked.at.min()))
 
 
 def _sorted(line: Line) -> Line:
