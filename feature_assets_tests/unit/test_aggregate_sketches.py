@@ -77,6 +77,29 @@ def test_registers_near_and_at_their_greatest_ranks() -> None:
         assert value == pytest.approx(expected, rel=1e-9)
 
 
+def test_sparse_and_dense_registers_stand_side_by_side() -> None:
+    """Of five cells the second and the fourth are sparse; they come back, are estimated and merged each as itself."""
+    sizes = [500, 2, 300, 1, 700]
+    cell = np.repeat(np.arange(5), sizes)
+    computation, nothing = estimated(6), np.zeros(5, np.int64)
+    slot = computation.slots[0]
+    states = slot.lift(Records({"x": pa.array(np.arange(len(cell)))}, cell, cell), cell, 5)
+    assert [len(state) == 48 for state in states] == [True, False, True, False, True]
+    codes, blobs = slot.encode(states, np.array([5]))
+    assert slot.decode(codes, blobs, np.array([5])).tolist() == states.tolist()
+    together = computation.finish([states], Asked(nothing, nothing)).values.to_pylist()
+    alone = [
+        computation.finish([states[at : at + 1]], Asked(nothing[:1], nothing[:1])).values[0].as_py() for at in range(5)
+    ]
+    assert together == alone
+    rows = [np.flatnonzero(np.isin(cell, cells)) for cells in ((0, 1), (2, 3, 4))]
+    expected = [
+        oracle.state_of_registers(oracle.registers([oracle.Record(0, 0, row) for row in some.tolist()], 6), 6)
+        for some in rows
+    ]
+    assert slot.merge(states, np.array([0, 0, 1, 1, 1]), 2).tolist() == expected
+
+
 @pytest.mark.parametrize(
     "state",
     [
