@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from feature_assets.clock import duration_us
 from feature_assets.compute.aggregates.functions import computation
-from feature_assets.compute.aggregates.slot import Asked, Computation, Ints, Records, Slot
+from feature_assets.compute.aggregates.slot import Asked, Computation, Finished, Ints, Records, Slot
 from feature_assets.definition.aggregate import Aggregate
 from feature_assets.definition.dtypes import INSTANT
 from feature_assets.definition.window import Window
@@ -109,8 +109,12 @@ class Function:
             for slot, *both in zip(self.slots, one, other, strict=True)
         ]
 
+    def done(self, states: Sequence[Any], cells: int) -> Finished:
+        return self.made.finish(states, Asked(np.full(cells, AS_OF), np.zeros(cells, np.int64)))
+
     def finish(self, states: Sequence[Any], cells: int) -> list[object]:
-        done = self.made.finish(states, Asked(np.full(cells, AS_OF), np.zeros(cells, np.int64)))
+        """The answers, `OVERFLOW` among them."""
+        done = self.done(states, cells)
         assert done.values.type == self.aggregate.dtype(WINDOW, self.columns)
         done.values.validate(full=True)
         answers = zip(done.values.to_pylist(), done.overflow.tolist(), strict=True)
