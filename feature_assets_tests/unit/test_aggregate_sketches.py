@@ -188,7 +188,9 @@ def test_places_ascend_with_the_values() -> None:
     assert (places == -places[::-1]).all()
     assert [value_of(place, 0.0001) for place in places[[0, 4, 9]].tolist()] == [-math.inf, 0.0, math.inf]
     greatest = np.array([np.finfo(np.float64).max])
-    assert math.isfinite(value_of(int(places_of(greatest, 0.2)[0]), 0.2))
+    of_greatest = [value_of(int(places_of(greatest, one)[0]), one) for one in (0.2, 0.15, 0.1, 0.05, 0.02, 0.01)]
+    assert all(map(math.isfinite, of_greatest))
+    assert greatest[0] in of_greatest, "none of them would have been beyond it"
 
 
 def test_the_bytes_of_buckets() -> None:
