@@ -36,7 +36,7 @@ from feature_assets.online.push import PushOptions, PushResult, push
 from feature_assets.online.read_back import ReadBack, read_back
 from feature_assets.online.sizing import ViewSize, sized
 from feature_assets.online.store import OnlineStore
-from feature_assets.opening import OnlineAccess, clock_of, import_project, lake_of
+from feature_assets.opening import OnlineAccess, clock_of, import_project, lake_of, require_storable
 from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
 from feature_assets.serving.reader import Answer, OnlineReader
@@ -83,12 +83,15 @@ class FeatureStore:
     def open(cls, settings: Settings | None = None, *, project: Project | None = None) -> "FeatureStore":
         """The store that `settings` describe (default: the environment). It opens and writes nothing yet.
 
-        Raises `SettingsError` for a wrong setting or a project that cannot be imported.
+        Raises `SettingsError` for a wrong setting or a project that cannot be imported, and `DefinitionError` for one with
+        a view whose items no store would take.
         """
         settings = settings or load_settings()
+        project = project or import_project(settings.project)
+        require_storable(project)
         lake = lake_of(settings)
         return cls(
-            project=project or import_project(settings.project),
+            project=project,
             lake=lake,
             ledger=DeltaLedger(lake),
             verdicts=Verdicts(lake),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -167,3 +168,14 @@ def test_what_cannot_be_computed_is_refused(declared: Callable[[], object], says
         declared()
     for words in says:
         assert words in str(refused.value)
+
+
+def test_a_view_whose_items_no_store_takes_is_refused_when_the_project_is_opened(tmp_path: Path) -> None:
+    large = view(
+        fa.Aggregate("count_distinct", "shop", fa.Window.sliding(30 * DAY, hop=HOUR, offset=HOUR), bound=10_000)
+    )
+    with pytest.raises(DefinitionError, match="FeatureView 'spend': an item could have .* 'shop_count_distinct'"):
+        fa.FeatureStore.open(
+            fa.load_settings(root=str(tmp_path)),
+            project=fa.Project("shop", sources=[ORDERS], views=[large], services=[]),
+        )
