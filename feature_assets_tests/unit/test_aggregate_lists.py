@@ -89,10 +89,10 @@ def test_an_item_that_is_none_is_refused(code: int, value: object) -> None:
 
 
 def test_a_map_of_cells_that_do_not_ascend_is_refused() -> None:
-    slot, counts, codes = One("x", latest=True), np.array([5]), np.array([SOME], np.uint8)
+    slot, counts, codes = One("x", latest=True), np.array([7]), np.array([SOME], np.uint8)
     assert slot.decode(codes, [msgspec.msgpack.encode({1: STATE, 2: STATE})], counts)[2] == (10, 0, b"\xa1b")
     with pytest.raises(CodecError):
-        slot.decode(codes, [msgspec.msgpack.encode({2: STATE, 1: STATE})], counts)
+        slot.decode(codes, [msgspec.msgpack.encode({1: STATE, 3: STATE, 2: STATE})], counts)
 
 
 @pytest.mark.parametrize(
