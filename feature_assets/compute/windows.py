@@ -5,7 +5,8 @@ Invariant: for every question (key, as_of) and every window the cell is that of 
 
 Records that become available in the order in which they happened are ranges of one sorted column (`windows_order`,
 `windows_ranges`): sums of them are differences of prefix sums. The others are looked at one by one where they are few
-for a window, and asked of trees where they are many (`windows_loose`); of objects, always one by one.
+for a window, and asked of trees where they are many (`windows_candidates`, `windows_loose`). States that are objects
+have no such trees: there, questions are divided by time until few records come or go between the first and the last.
 It does not resolve availability, code keys or read tables. It keeps nothing between calls.
 """
 
