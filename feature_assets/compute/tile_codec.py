@@ -138,13 +138,19 @@ def _unpacked_starts(layout: Layout, headers: Any, counts: Ints, parts: Sequence
     first = (np.cumsum(counted) - counted.ravel())[some.ravel()]
     step = np.ones(int(counts.sum()), np.int64)
     step[first] = 0
-    step[step > 0] += left_out
+    if codes[1].any():
+        step[step > 0] += left_out
     # From the first of each level on; what was counted before that is taken off again.
     total = np.cumsum(step)
     begin = (_now(hops, headers["rolled_at"].astype(np.int64)) - ago)[some] - total[first]
-    hop = np.repeat(np.broadcast_to(hops[::-1], counted.shape)[some], counted[some])
-    starts: Ints = (np.repeat(begin, counted[some]) + total) * np.where(hop == ALL_TIME, 0, hop)
-    starts[hop == ALL_TIME] = BEFORE_ALL
+    hop = np.broadcast_to(hops[::-1], counted.shape)[some]
+    number = np.repeat(np.arange(len(first)), counted[some])
+    if hops[-1] != ALL_TIME:
+        starts: Ints = (begin[number] + total) * hop[number]
+        return starts
+    is_all = hop == ALL_TIME
+    starts = (begin[number] + total) * np.where(is_all, 0, hop)[number]
+    starts[first[is_all]] = BEFORE_ALL
     return starts
 
 
@@ -183,7 +189,8 @@ def _parts(layout: Layout, headers: Any, blobs: Sequence[bytes], there: Sequence
     values = np.stack((np.full(len(counts), counts.shape[1]), later), axis=1)
     # What a blob of `packed_integers` is long; of other codes something, which is refused when it is read.
     sizes = places % OFFSET * values + np.where((places >= OFFSET) & (values > 0), _WORD, 0)
-    ends = np.cumsum(np.column_stack((sizes, headers["lengths"].astype(np.int64))), axis=1) + headers.dtype.itemsize
+    sizes = np.column_stack((sizes, headers["lengths"].astype(np.int64)))
+    ends = np.cumsum(sizes, axis=1) + headers.dtype.itemsize
     lengths = np.fromiter(map(len, blobs), np.int64, len(blobs))
     wrong = np.flatnonzero(lengths != ends[:, -1] + CHECK_BYTES)
     if len(wrong):
@@ -191,7 +198,11 @@ def _parts(layout: Layout, headers: Any, blobs: Sequence[bytes], there: Sequence
         what = f"ring {there[place]} of view {layout.name!r}: {lengths[place]} bytes, its head says {ends[place, -1]}"
         raise CodecError(what, hint=_DAMAGED)
     found, start = [], [headers.dtype.itemsize] * len(blobs)
-    for column in ends.T:
+    # Much is nothing but zeros, which takes no bytes, of every item.
+    for number, column in enumerate(ends.T):
+        if not sizes[:, number].any():
+            found.append([b""] * len(blobs))
+            continue
         end = column.tolist()
         found.append([blob[one:other] for blob, one, other in zip(blobs, start, end, strict=True)])
         start = end

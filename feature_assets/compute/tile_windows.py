@@ -8,6 +8,7 @@ runs of segments, of which there are few: as many as an item has windows, not as
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,30 +58,28 @@ class _Runs:
         number = np.cumsum(marks) - 1
         self._ends = np.flatnonzero(marks)
         self._runs = {window: (number[low], number[high]) for window, (low, high) in runs.items()}
-        self._tiles = self._used_tiles()
 
+    @cached_property
     def _used_tiles(self) -> tuple[Ints, Ints]:
         """The segment of each tile that is in any window, and the tile."""
-        change = np.zeros(len(self._ends) + 1, np.int64)
-        for low, high in self._runs.values():
-            np.add.at(change, low, 1)
-            np.add.at(change, high, -1)
-        used = np.flatnonzero(np.cumsum(change)[: len(self._ends)])
-        if not len(used):
-            return used, used
+        segments = len(self._ends)
+        begun = sum(np.bincount(low, minlength=segments) for low, _ in self._runs.values())
+        ended = sum(np.bincount(high, minlength=segments) for _, high in self._runs.values())
+        used = np.flatnonzero(np.cumsum(begun - ended))
         owner, tile = expanded(self._ends[used], self._ends[used + 1])
         return used[owner], tile
 
     def cells(self, slot: Slot[Any], tiles: Any, wanted: Iterable[Spanned]) -> list[Any]:  # noqa: ANN401 - the slot's cells
         """The cells of each window of the slot, item by item, from those of the tiles."""
         runs = [self._runs[window] for window in wanted]
-        if not len(self._tiles[0]):
+        if len(self._ends) == 1:
+            # No window has a tile.
             return [slot.empty(len(low)) for low, _ in runs]
         if slot.kind == "additive":
             return self._sums(tiles, runs)
         if slot.kind == "extreme":
             return self._extremes(slot, tiles, runs)
-        segment, tile = self._tiles
+        segment, tile = self._used_tiles
         states = slot.merge(slot.take(tiles, tile), segment, len(self._ends) - 1)
         found = []
         for low, high in runs:
