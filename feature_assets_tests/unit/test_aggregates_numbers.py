@@ -28,7 +28,8 @@ def answered(aggregate: Aggregate, columns: dict[str, pa.Array]) -> Finished:
 
 
 def of(function: str, x: pa.Array, **given: Any) -> Finished:  # noqa: ANN401 - parameters of any function
-    columns = {"x": x, **{name: given.pop(name) for name in ("y", "key") if name in given}}
+    columns: dict[str, pa.Array] = {"x": x}
+    columns |= {name: given.pop(name) for name in ("y", "key") if name in given}
     return answered(Aggregate(function, "x", timedelta(hours=1), **given), columns)
 
 
