@@ -208,11 +208,11 @@ def _level(layout: Layout, at: Ints, least: Ints, rolled_at: Ints) -> Ints:
 def _past(layout: Layout, placed: _Placed, number: int, reach: int, rolled_at: Ints) -> npt.NDArray[np.bool_]:
     """Which tiles no window of a slot needs, `number` being the coarsest level of its windows.
 
-    Whole blocks of that level: so a tile that they are rolled up into later is needed, or not, as a whole. A tile of
-    a coarser level is there only when that level looks no further back, and with it the slot.
+    Whole blocks of that level: so a tile that they are rolled up into later is needed, or not, as a whole. One of a
+    coarser level is there only where that level looks no further, and with it the slot: its first block says it of all.
     """
     unit = layout.levels[number].hop
-    return (placed.level > number) | (placed.start // unit * unit + unit <= rolled_at - reach - spare(unit))
+    return placed.start // unit * unit + unit <= rolled_at - reach - spare(unit)
 
 
 def _coarsest(layout: Layout) -> list[int]:

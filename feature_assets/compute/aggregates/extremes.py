@@ -184,7 +184,9 @@ def _unpacked_floats(codes: Codes, blobs: Blobs, counts: Ints) -> npt.NDArray[np
     values[~np.isin(of_value, (_SINGLE, _DOUBLE))] = read
     for code, width in _WIDTHS.items():
         raw = b"".join([blobs[item] for item in np.flatnonzero(codes == code).tolist()])
-        values[of_value == code] = np.frombuffer(raw, f"<f{width}")
+        # Damaged bytes can be a signalling NaN; it is refused further up.
+        with np.errstate(invalid="ignore"):
+            values[of_value == code] = np.frombuffer(raw, f"<f{width}")
     return values
 
 
