@@ -37,7 +37,7 @@ from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
 from feature_assets.offline.table import feature_table
 from feature_assets.offline.verdicts import Verdict, Verdicts
-from feature_assets.online.codec import ValueCodec
+from feature_assets.online.contents import contents_of
 from feature_assets.online.dynamodb import DynamoDBOptions, DynamoDBStore
 from feature_assets.online.dynamodb_client import Timeouts
 from feature_assets.online.memory import MemoryStore
@@ -94,7 +94,7 @@ class History:
             target=store.target,
         )
         assert plan is not None
-        options = PushOptions(pack=ValueCodec(self.view.features).pack_table)
+        options = PushOptions(contents_of(self.view))
         result = push(plan, self.view, table=table, ledger=ledger, store=store, clock=ManualClock(NOW), options=options)
         assert result.conflicts == 0
         return result

@@ -8,6 +8,7 @@ when it is first used.
 import importlib
 import typing
 
+from feature_assets.definition.aggregate import Aggregate
 from feature_assets.definition.entity import Entity
 from feature_assets.definition.model import Gate, Label, Model, Split
 from feature_assets.definition.on_demand import OnDemandView, RequestField
@@ -15,6 +16,7 @@ from feature_assets.definition.project import Project
 from feature_assets.definition.service import FeatureService
 from feature_assets.definition.source import BatchSource
 from feature_assets.definition.view import Expectation, Feature, FeatureRef, FeatureView, Sql
+from feature_assets.definition.window import Window
 from feature_assets.errors import FeatureAssetsError
 
 if typing.TYPE_CHECKING:
@@ -23,6 +25,7 @@ if typing.TYPE_CHECKING:
     from feature_assets.training.modes import what_if
 
 __all__ = [
+    "Aggregate",
     "BatchSource",
     "Entity",
     "Expectation",
@@ -41,6 +44,7 @@ __all__ = [
     "Settings",
     "Split",
     "Sql",
+    "Window",
     "load_settings",
     "what_if",
 ]

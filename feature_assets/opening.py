@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from feature_assets.clock import Clock, ReplayClock, SystemClock
+from feature_assets.compute.tiles import require_small
 from feature_assets.definition.project import Project
 from feature_assets.errors import FeatureAssetsError, SettingsError, did_you_mean
 from feature_assets.offline.lake import Lake, s3_storage_options
@@ -44,6 +45,12 @@ class OnlineAccess:
         if self.opened is not None:
             self.opened.close()
             self.opened = None
+
+
+def require_storable(project: Project) -> None:
+    """Refuse a project with a view whose items no store would take. Raises `DefinitionError`, naming the aggregate."""
+    for view in project.views:
+        require_small(view)
 
 
 def import_project(address: str) -> Project:

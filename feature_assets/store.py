@@ -22,7 +22,7 @@ from feature_assets.definition.model import Label
 from feature_assets.definition.project import Project
 from feature_assets.definition.source import BatchSource
 from feature_assets.definition.version import view_version
-from feature_assets.definition.view import FeatureView
+from feature_assets.definition.view import FeatureRef, FeatureView
 from feature_assets.offline.delta_ledger import DeltaLedger, ledger_of
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import LedgerRow, is_serving, previous_version
@@ -30,21 +30,23 @@ from feature_assets.offline.materialize import materialize_source, materialize_v
 from feature_assets.offline.table import PartitionedTable, event_table, feature_table
 from feature_assets.offline.verdicts import Verdict, Verdicts, settled_head, verdicts_of
 from feature_assets.offline.versions import newest
-from feature_assets.online.codec import ValueCodec
+from feature_assets.online.contents import contents_of
 from feature_assets.online.plan import PushPlan, PushState, plan_push, push_state
 from feature_assets.online.push import PushOptions, PushResult, push
 from feature_assets.online.read_back import ReadBack, read_back
 from feature_assets.online.sizing import ViewSize, sized
 from feature_assets.online.store import OnlineStore
-from feature_assets.opening import OnlineAccess, clock_of, import_project, lake_of
+from feature_assets.opening import OnlineAccess, clock_of, import_project, lake_of, require_storable
 from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
 from feature_assets.serving.reader import Answer, OnlineReader
 from feature_assets.serving.versions import serving_versions
 from feature_assets.settings import Settings, load_settings
+from feature_assets.training.history import History
 from feature_assets.training.loader import Progress, TrainingSet, training_set
 from feature_assets.training.modes import Mode
 from feature_assets.training.spine import Immature
+from feature_assets.training.validity import MAX_ROWS, value_history
 
 _NOT_IN_A_SIMULATION = timedelta(days=36_500)
 """A store drops what has expired by the real clock, in whose past everything of a simulated one may be."""
@@ -82,12 +84,15 @@ class FeatureStore:
     def open(cls, settings: Settings | None = None, *, project: Project | None = None) -> "FeatureStore":
         """The store that `settings` describe (default: the environment). It opens and writes nothing yet.
 
-        Raises `SettingsError` for a wrong setting or a project that cannot be imported.
+        Raises `SettingsError` for a wrong setting or a project that cannot be imported, and `DefinitionError` for one
+        with a view whose items no store would take.
         """
         settings = settings or load_settings()
+        project = project or import_project(settings.project)
+        require_storable(project)
         lake = lake_of(settings)
         return cls(
-            project=project or import_project(settings.project),
+            project=project,
             lake=lake,
             ledger=ledger_of(lake),
             verdicts=verdicts_of(lake),
@@ -205,12 +210,12 @@ class FeatureStore:
             pending=self.verdicts.pending(view.name, version, versions).num_rows,
             published=state.have,
             reason=self.held_up(view) if due is None else due.reason,
-            size=sized(view, table, partitions, ValueCodec(view.features).pack_table),
+            size=sized(view, table, partitions, contents_of(view)),
         )
 
     def push(self, view: FeatureView, plan: PushPlan, *, run_id: str = "") -> PushResult:
         """Carry a plan out. Idempotent."""
-        options = PushOptions(pack=ValueCodec(view.features).pack_table, run_id=run_id)
+        options = PushOptions(contents_of(view), run_id=run_id)
         if not isinstance(self.clock, SystemClock):
             options = replace(options, expiry_margin=_NOT_IN_A_SIMULATION)
         return push(
@@ -254,7 +259,7 @@ class FeatureStore:
             verdicts=self.verdicts,
             ledger=self.ledger,
             store=self.online,
-            pack=ValueCodec(view.features).pack_table,
+            contents=contents_of(view),
             now=to_us(self.clock.now()),
         )
 
@@ -326,4 +331,30 @@ class FeatureStore:
             name=name,
             memory_limit=self.memory_limit,
             progress=progress,
+        )
+
+    def history(
+        self,
+        view: FeatureView | FeatureRef,
+        start: datetime,
+        end: datetime,
+        entities: pa.Table | pd.DataFrame | None = None,
+        *,
+        mode: str | Mode = "as_served",
+        max_rows: int = MAX_ROWS,
+    ) -> pa.Table:
+        """What `view` (or some of its features, `view["one", "other"]`) had from `start` until `end`, without a spine.
+
+        A row per entity and interval in which nothing changed: keys, features, `valid_from`, `valid_to` (null if it was
+        still so at `end`), `availability`. `entities`: whose, as a table of their keys; None: of all there are.
+        """
+        return value_history(
+            view,
+            start,
+            end,
+            History(self.view_table, self.verdicts, self.ledger, self.target),
+            entities=entities,
+            mode=mode,
+            memory_limit=self.memory_limit,
+            max_rows=max_rows,
         )

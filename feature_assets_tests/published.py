@@ -17,7 +17,7 @@ from feature_assets.definition.service import FeatureService
 from feature_assets.definition.version import view_version
 from feature_assets.definition.view import FeatureView
 from feature_assets.offline.ledger import Ledger, MemoryLedger
-from feature_assets.online.codec import ValueCodec
+from feature_assets.online.contents import contents_of
 from feature_assets.online.memory import MemoryStore
 from feature_assets.online.plan import plan_push
 from feature_assets.online.push import PushOptions, PushResult, push
@@ -52,7 +52,7 @@ class Published:
         target, version = self.store.target, view_version(view)
         plan = plan_push(view, version=version, table=table, verdicts=verdicts, ledger=self.ledger, target=target)
         assert plan is not None, "nothing is due"
-        options = PushOptions(pack=ValueCodec(view.features).pack_table, sleep=lambda _: None)
+        options = PushOptions(contents_of(view), sleep=lambda _: None)
         return push(plan, view, table=table, ledger=self.ledger, store=self.store, clock=self.clock, options=options)
 
     def publish(self, view: FeatureView, rows: Rows) -> None:

@@ -16,12 +16,14 @@ import narwhals as nw
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_assets.definition.aggregate import Aggregate
 from feature_assets.definition.entity import Entity
 from feature_assets.definition.on_demand import OnDemandView, RequestField
 from feature_assets.definition.project import Project
 from feature_assets.definition.service import FeatureService
 from feature_assets.definition.source import BatchSource
 from feature_assets.definition.view import Feature, FeatureRef, FeatureView, Sql
+from feature_assets.definition.window import Window
 from feature_assets.serving.reader import Answer
 from feature_assets.training.digest import table_digest
 
@@ -107,8 +109,55 @@ def bill(columns: Mapping[str, pa.Array], as_of: pa.Array) -> dict[str, pa.Array
 SOURCE = BatchSource("sales", SALES, no_sales, start=date(2024, 1, 1), order_by=("shop", "shelf", "sequence"))
 
 
-def views_of(source: BatchSource, generation: int) -> tuple[FeatureView, FeatureView, FeatureView]:
-    """Rows by a function, days by SQL, and rows of an entity with a key of every other type.
+def as_records(sales: "nw.DataFrame[Any]") -> "nw.DataFrame[Any]":
+    """A record for each sale, of its shop."""
+    return sales.select("shop", "event_at", "arrived_at", "sequence", *MEASURED)
+
+
+MEASURED = ("amount", "price", "pieces", "note", "code", "is_open", "shelved_on", "seen_at")
+"""What a record of a sale holds: all that can be aggregated."""
+RECENT = Window.sliding(2 * DAY, hop=GRID)
+WINDOWS = (
+    RECENT,
+    Window.sliding(DAY, hop=HOUR, offset=DAY),
+    Window.tumbling(DAY),
+    Window.lifetime(),
+    Window.series(GRID, 3, hop=GRID),
+)
+PACE = (
+    Aggregate("count", windows=WINDOWS),
+    Aggregate("count", "note", RECENT),
+    Aggregate("sum", "amount", WINDOWS),
+    Aggregate("sum", "pieces", WINDOWS[2:]),
+    Aggregate("sum", "price", RECENT),
+    Aggregate("sum", "amount", RECENT, scale=1, name="rounded"),
+    *(Aggregate("mean", name, WINDOWS[:2], default=0.25) for name in ("price", "pieces")),
+    *(Aggregate(end, "amount", WINDOWS) for end in ("min", "max")),
+    *(Aggregate("max", name, WINDOWS[1:3]) for name in ("pieces", "shelved_on", "seen_at")),
+    *(Aggregate(spread, name, RECENT) for spread, name in (("var", "amount"), ("stddev", "price"), ("var", "pieces"))),
+    Aggregate("first", "code", WINDOWS),
+    *(Aggregate("last", name, WINDOWS[:3]) for name in ("note", "price", "is_open")),
+    Aggregate("last_k", "note", WINDOWS, k=2),
+    Aggregate("last_distinct_k", "shelved_on", WINDOWS[:2], k=2),
+    Aggregate("count_distinct", "amount", WINDOWS, bound=2),
+    Aggregate("approx_count_distinct", "price", WINDOWS[:2], precision=4),
+    Aggregate("approx_percentile", "amount", WINDOWS, percentile=0.5),
+    Aggregate("time_since_last", windows=WINDOWS[:4]),
+    Aggregate("rate", "note", RECENT),
+    Aggregate("ratio", "price", RECENT, over="amount"),
+    Aggregate("top_k", "note", WINDOWS[2:], k=1, default=["nothing"], bound=2),
+    Aggregate("histogram", "pieces", WINDOWS[3:], edges=(0, 1e6)),
+    Aggregate("decayed_sum", "price", WINDOWS[:2], half_life=GRID),
+    Aggregate("decayed_count", "note", RECENT, half_life=HOUR),
+    Aggregate("sum", "amount", WINDOWS, by="is_open"),
+    *(Aggregate(function, "amount", RECENT, by="is_open") for function in ("max", "mean")),
+    Aggregate("count", windows=RECENT, by="note", bound=2),
+)
+"""Every function, every kind of window, every type of column: not each with each, which would take minutes."""
+
+
+def views_of(source: BatchSource, generation: int) -> tuple[FeatureView, ...]:
+    """Rows by a function, days by SQL, rows of an entity with a key of every other type, and aggregates.
 
     Each `generation` has versions of its own of the first, with the same values.
     """
@@ -147,12 +196,23 @@ def views_of(source: BatchSource, generation: int) -> tuple[FeatureView, Feature
     slots = FeatureView(
         "slots", slot, source, by_slot, [Feature("sold", pa.string())], order_by="number", ttl=3 * DAY, buckets=1
     )
-    return stock, daily, slots
+    pace = FeatureView(
+        "pace",
+        daily.entity,
+        source,
+        as_records,
+        order_by="sequence",
+        columns=[(name, VALUES[name][0]) for name in MEASURED],
+        aggregates=PACE,
+        delay=HOUR,
+        buckets=2,
+    )
+    return stock, daily, slots, pace
 
 
 def project_of(source: BatchSource, generation: int = 0) -> Project:
     """One service, `shop`, over all of it."""
-    stock, daily, slots = views_of(source, generation)
+    stock, daily, slots, pace = views_of(source, generation)
     over = [Feature("over", pa.float64(), default=-1.0), Feature("age", pa.int64()), Feature("late", pa.bool_())]
     request = [RequestField("limit", pa.float64()), RequestField("until", TIME)]
     inputs = ["here__seen_at", "here__amount"]
@@ -165,9 +225,11 @@ def project_of(source: BatchSource, generation: int = 0) -> Project:
         daily,
         stock["tags", "amount", "sizes"].alias("rival", shop="rival_shop", shelf="rival_shelf"),
         slots,
+        pace,
+        pace["count_2d", "amount_sum_1d_tumbling"].alias("rival_pace", shop="rival_shop"),
     ]
     service = FeatureService("shop", features)
-    return Project("shop", sources=[source], views=[stock, daily, slots], services=[service])
+    return Project("shop", sources=[source], views=[stock, daily, slots, pace], services=[service])
 
 
 PROJECT = project_of(SOURCE)

@@ -1,8 +1,9 @@
 """What a transform must return, checked: columns, types, times, keys.
 
 Invariant: a table that passes has exactly the columns and types of `view_schema`, no null where none may be, every
-event inside the partition, one row per (keys, event_at, sequence), and is in the order of those: equal content is equal
-bytes. It repairs nothing: what does not pass is refused with the view, the column, the value and the way out.
+event inside the partition, one row per (keys, event_at, sequence) unless the rows are records of aggregates, and is in
+the order of those: equal content is equal bytes. It repairs nothing: what does not pass is refused with the view, the
+column, the value and the way out.
 """
 
 from collections import Counter
@@ -50,15 +51,24 @@ def with_valid_rows(table: pa.Table, view: FeatureView, period: Period, where: s
     for name in (*order, ARRIVED_AT):
         _require_values(table, view, name, where)
     _require_period(table, period, where)
+    if view.aggregates:
+        # Records may be equal in all of the order, and then what else is in them decides where they stand.
+        order += [field.name for field in view_schema(view) if field.name not in order and _sorts(field.type)]
     ordered = table.sort_by([(name, "ascending") for name in order])
-    _require_distinct(ordered, view, order, where)
+    if not view.aggregates:
+        _require_distinct(ordered, view, order, where)
     return ordered.combine_chunks().cast(view_schema(view))
+
+
+def _sorts(dtype: pa.DataType) -> bool:
+    """Whether Arrow can put values of a type in order."""
+    return not pa.types.is_nested(dtype)
 
 
 def _require_names(table: pa.Table, view: FeatureView, where: str) -> None:
     names: list[str] = table.column_names
-    order = [view.order_by] if view.order_by is not None and view.order_by not in view.feature_names else []
-    needed = [*view.entity.key_names, EVENT_AT, *order, *view.feature_names]
+    order = [view.order_by] if view.order_by is not None and view.order_by not in view.stored_names else []
+    needed = [*view.entity.key_names, EVENT_AT, *order, *view.stored_names]
     extra = [name for name in names if name not in needed and name != ARRIVED_AT]
     for name in needed:
         if name not in names:

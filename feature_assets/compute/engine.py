@@ -34,13 +34,13 @@ class Period:
 
 
 def view_schema(view: FeatureView) -> pa.Schema:
-    """The stored columns of a view: keys, `event_at`, `arrived_at`, `sequence`, features. Only features may be null."""
+    """The stored columns of a view: keys, `event_at`, `arrived_at`, `sequence`, then its own, which may be null."""
     return pa.schema(
         [
             *(pa.field(key.name, key.dtype, nullable=False) for key in view.entity.keys),
             pa.field(EVENT_AT, INSTANT, nullable=False),
             pa.field(ARRIVED_AT, INSTANT, nullable=False),
             pa.field(SEQUENCE, pa.int64(), nullable=False),
-            *(pa.field(feature.name, feature.dtype) for feature in view.features),
+            *(pa.field(feature.name, feature.dtype) for feature in view.stored),
         ]
     )

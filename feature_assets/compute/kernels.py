@@ -129,7 +129,7 @@ class _Ordered:
 
 
 def _ordered(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> _Ordered:
-    order = _by_key_and_time(key, event_at)
+    order = by_key_and_time(key, event_at)
     if order is not None:
         key, event_at = _sorted(key, order), event_at[order]
     tied = event_at[1:] == event_at[:-1]
@@ -154,9 +154,9 @@ def _sorted(key: Ints, order: Ints) -> Ints:
     return key[order]
 
 
-def _by_key_and_time(key: Ints, time: Ints) -> Ints | None:
+def by_key_and_time(key: Ints, time: Ints) -> Ints | None:
     """The stable permutation into (key, time); None if the rows stand so already. Keys are not negative."""
-    if _ascending(key) and _ascending_in_each(key, time):
+    if _ascending(key) and ascending_in_each(key, time):
         return None
     if _ascending(time):
         return _by_key(key)
@@ -186,7 +186,7 @@ def _ascending(values: Ints) -> bool:
     return bool((values[1:] >= values[:-1]).all())
 
 
-def _ascending_in_each(key: Ints, values: Ints) -> bool:
+def ascending_in_each(key: Ints, values: Ints) -> bool:
     """Whether `values` ascend within each key, for rows that stand together by key."""
     return bool(((values[1:] >= values[:-1]) | (key[1:] != key[:-1])).all())
 
@@ -215,7 +215,7 @@ def _latest_open(key: Ints, available_at: Ints, ranks: Ints | None, spine_key: I
     the greatest is the prefix's last. Otherwise it is the running maximum of the rank in the order of availability; a
     rank is greater than all ranks of smaller keys, so that one running maximum over all keys is right.
     """
-    by_availability = _by_key_and_time(key, available_at)
+    by_availability = by_key_and_time(key, available_at)
     if by_availability is not None:
         # The order of keys is the same.
         available_at = available_at[by_availability]
@@ -244,7 +244,7 @@ def _latest_ended(key: Ints, start: Ints, end: Ints, ranks: Ints, spine_key: Int
 
 def _cuts(key: Ints, time: Ints) -> tuple[Ints, Ints, Ints]:
     """The distinct (key, time) in order, and for each of those given its place among them."""
-    order = _by_key_and_time(key, time)
+    order = by_key_and_time(key, time)
     order = np.arange(len(key), dtype=np.int64) if order is None else order
     key, time = key[order], time[order]
     fresh = np.append(True, (key[1:] != key[:-1]) | (time[1:] != time[:-1]))
@@ -272,17 +272,23 @@ def _last_at_or_before(key: Ints, time: Ints, spine_key: Ints, at: Ints) -> Ints
     A binary search over each question's own run of rows, all questions a step at a time: it needs no (key, time) in one
     integer, and costs what a search over such integers costs.
     """
-    before, end = _runs(key, spine_key)
+    before, end = runs(key, spine_key)
+    place = last_in_run(time, before, end, at)
+    return np.where(place > before, place, NO_ROW)
+
+
+def last_in_run(time: Ints, before: Ints, end: Ints, at: Ints) -> Ints:
+    """The last place in (before, end] with `time <= at`, or `before`, for times that ascend within each such run."""
     place = before
-    longest = int((end - place).max())
+    longest = int((end - place).max(initial=0))
     for bit in reversed(range(longest.bit_length())):
         further = place + (1 << bit)
         inside = further <= end
         place = np.where(inside & (time[np.where(inside, further, 0)] <= at), further, place)
-    return np.where(place > before, place, NO_ROW)
+    return place
 
 
-def _runs(key: Ints, spine_key: Ints) -> tuple[Ints, Ints]:
+def runs(key: Ints, spine_key: Ints) -> tuple[Ints, Ints]:
     """For each question, the place before its key's first row and that of its last; the same place if it has none."""
     if int(key[-1]) < len(key):
         # Dense keys: where each one's rows end is counted out, and looked up by the key itself.

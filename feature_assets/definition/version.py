@@ -4,6 +4,7 @@ Invariant: the same definition has the same version in every process, on every m
 a change that can change a value changes it. What only says when, how often or how well a view is kept is not in it.
 """
 
+import dataclasses
 import hashlib
 import json
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import Final
 
 from feature_assets.clock import duration_us
 from feature_assets.definition import sql
+from feature_assets.definition.aggregate import Aggregate
 from feature_assets.definition.code_text import function_text
 from feature_assets.definition.on_demand import OnDemandView
 from feature_assets.definition.service import FeatureService
@@ -28,16 +30,17 @@ def view_version(view: FeatureView) -> str:
     """10 hexadecimal digits, lower case, over what determines the view's values.
 
     In it: the transform (see `code_text`; of SQL the text without comments and white space), the entity's keys, names
-    and dtypes of the features, `order_by`, `lookback`, `buckets` (what is stored depends on them), names, schemas and
-    times of the sources, and the minor versions of the libraries that compute. Not in it: ttl, delay, schedule,
-    revisit, freshness, expectations, defaults, descriptions, owners, tags.
+    and dtypes of what is stored, the aggregates and their windows, `order_by`, `lookback`, `buckets` (what is stored
+    depends on them), names, schemas and times of the sources, and the minor versions of the libraries that compute.
+    Not in it: ttl, delay, schedule, revisit, freshness, expectations, defaults, descriptions, owners, tags.
     """
     return _digest(
         {
             "format": STATE_FORMAT,
             "name": view.name,
             "keys": [(key.name, str(key.dtype)) for key in view.entity.keys],
-            "features": [_column(feature) for feature in view.features],
+            "features": [_column(feature) for feature in view.stored],
+            **_aggregates(view),
             "order_by": view.order_by,
             "lookback": duration_us(view.lookback),
             "buckets": view.buckets,
@@ -56,6 +59,14 @@ def service_version(service: FeatureService) -> str:
     """
     items = [_ref(item) if isinstance(item, FeatureRef) else _on_demand(item) for item in service.features]
     return _digest({"format": STATE_FORMAT, "name": service.name, "features": items})
+
+
+def _aggregates(view: FeatureView) -> dict[str, object]:
+    """Nothing for a view of rows, whose version is what it was before there were others."""
+    if not view.aggregates:
+        return {}
+    parts = [field.name for field in dataclasses.fields(Aggregate) if field.name not in {"default", "description"}]
+    return {"aggregates": [{part: repr(getattr(one, part)) for part in parts} for one in view.aggregates]}
 
 
 def _transform(view: FeatureView) -> dict[str, object]:

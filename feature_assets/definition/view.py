@@ -1,11 +1,14 @@
 """Feature views: which features an entity has, from which sources, computed how and kept how.
 
+A view of *rows* gives the newest row of an entity; its features are columns of the transform's output. A view of
+*aggregates* keeps the transform's rows as records, and its features are aggregates of these over windows of time.
+
 Invariant: what determines the values of a view is in its definition (see `version`), and everything else in it can be
 changed without computing anything again.
 A view is declared here and computed in `feature_assets.compute`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -16,6 +19,7 @@ import pyarrow as pa
 
 from feature_assets.definition import sql
 from feature_assets.definition import view_rules as rules
+from feature_assets.definition.aggregate import Aggregate
 from feature_assets.definition.dtypes import require_dtype
 from feature_assets.definition.entity import Entity
 from feature_assets.definition.naming import (
@@ -122,7 +126,8 @@ Transform = Function | Sql
 """A function of one narwhals frame per source, in the order of the sources, or one SQL statement.
 
 Either yields the entity's keys, `event_at`, optionally `arrived_at`, the `order_by` column if there is one, and the
-features. A function is row-local: a row of its result comes from one row of its input.
+features (for aggregates, the view's columns). A function is row-local: a row of its result comes from one row of its
+input.
 """
 
 DEFAULT_SCHEDULE: Final = "0 1 * * *"
@@ -133,6 +138,8 @@ DEFAULT_BUCKETS: Final = 16
 class FeatureView:
     """Features of one entity, computed from sources, a UTC day at a time.
 
+    Either `features`, which are columns of the transform's output, or `columns` (name and type of each) that hold what
+    its `aggregates` are of, which give a feature per window.
     `order_by`: an integer column of the transform's output that orders rows of one entity and instant.
     `ttl`: a value older than this is expired. `delay`: how long after the end of a day it is usually published; used
     only where history was never served. `revisit`: how many earlier days each scheduled run computes again, for late
@@ -145,6 +152,8 @@ class FeatureView:
     sources: tuple[BatchSource, ...]
     transform: Transform
     features: tuple[Feature, ...]
+    stored: tuple[Feature, ...]
+    aggregates: tuple[Aggregate, ...]
     order_by: str | None
     ttl: timedelta | None
     delay: timedelta
@@ -166,9 +175,11 @@ class FeatureView:
         entity: Entity,
         sources: BatchSource | Sequence[BatchSource],
         transform: Transform,
-        features: Sequence[Feature],
+        features: Sequence[Feature] = (),
         order_by: str | None = None,
         *,
+        columns: pa.Schema | Sequence[tuple[str, pa.DataType]] | None = None,
+        aggregates: Sequence[Aggregate] = (),
         ttl: timedelta | None = None,
         delay: timedelta = timedelta(0),
         schedule: str = DEFAULT_SCHEDULE,
@@ -183,17 +194,40 @@ class FeatureView:
         tags: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         read = (sources,) if isinstance(sources, BatchSource) else tuple(sources)
-        assign(self, name=name, entity=entity, sources=read, transform=transform, features=tuple(features))
+        assign(self, name=name, entity=entity, sources=read, transform=transform, aggregates=tuple(aggregates))
         assign(self, order_by=order_by, ttl=ttl, delay=delay, schedule=schedule, revisit=revisit, lookback=lookback)
         assign(self, freshness=freshness, expectations=tuple(expectations), online=online, buckets=buckets)
         assign(self, description=description, owner=owner, tags=frozen_tags("FeatureView", name, tags))
         assign(self, place=current_place())
+        if self.aggregates:
+            rules.require_no_rows(name, features, ttl)
+            given = [] if columns is None else [(field.name, field.type) for field in pa.schema(columns)]
+            rules.require_aggregates(name, self.aggregates, given)
+            stored = tuple(Feature(column, dtype) for column, dtype in given)
+            assign(self, stored=stored, features=tuple(_windowed(self.aggregates, dict(given))))
+        else:
+            rules.require_no_columns(name, columns)
+            assign(self, stored=tuple(features), features=tuple(features))
         self._require_consistent()
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The names of the features, in order."""
         return tuple(feature.name for feature in self.features)
+
+    @property
+    def stored_names(self) -> tuple[str, ...]:
+        """The columns that the transform yields beside keys and times, in order."""
+        return tuple(column.name for column in self.stored)
+
+    @property
+    def kept_for(self) -> timedelta | None:
+        """How long after its `event_at` a row can count in what is answered; None: for ever."""
+        if not self.aggregates:
+            return self.ttl
+        reaches = [window.reach for one in self.aggregates for window in one.windows]
+        known = [reach for reach in reaches if reach is not None]
+        return timedelta(microseconds=max(known)) if len(known) == len(reaches) else None
 
     def feature(self, name: str) -> Feature:
         """The feature called `name`. Raises `UnknownNameError`."""
@@ -221,19 +255,29 @@ class FeatureView:
             form = "of one narwhals frame per source, or Sql('SELECT ...')"
             require_callable("FeatureView", self.name, "transform", self.transform, form)
             rules.require_parameters(self.name, self.transform, [source.name for source in self.sources])
-        features = [(feature.name, feature.dtype) for feature in self.features]
-        rules.require_columns(self.name, self.entity, features, self.order_by)
+        stored = [(feature.name, feature.dtype) for feature in self.stored]
+        rules.require_columns(self.name, self.entity, stored, self.order_by, some=not self.aggregates)
+        if self.aggregates:
+            rules.require_columns(self.name, self.entity, [(one.name, one.dtype) for one in self.features], None)
         positive = {"ttl": self.ttl, "freshness": self.freshness}
         rules.require_times(self.name, positive=positive, durations={"delay": self.delay, "lookback": self.lookback})
         rules.require_schedule(self.name, self.schedule)
         rules.require_counts(self.name, revisit=self.revisit, buckets=self.buckets)
-        known = (*self.entity.key_names, EVENT_AT, ARRIVED_AT, SEQUENCE, *self.feature_names)
+        known = (*self.entity.key_names, EVENT_AT, ARRIVED_AT, SEQUENCE, *self.stored_names)
         rules.require_known(self.name, [(one.type, one.column) for one in self.expectations], known)
 
     @property
     def everything(self) -> "FeatureRef":
         """All features, under the view's own name, with the keys' own names."""
         return FeatureRef(self, None, None, tuple((key, key) for key in self.entity.key_names))
+
+
+def _windowed(aggregates: Sequence[Aggregate], columns: Mapping[str, pa.DataType]) -> Iterator[Feature]:
+    """A feature per aggregate and window, in the order in which they are declared."""
+    for one in aggregates:
+        for window in one.windows:
+            name, dtype = one.feature_name(window), one.dtype(window, columns)
+            yield Feature(name, dtype, default=one.default, description=one.description)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,16 @@ Whether its transform yields them is seen when it runs: `feature_assets.compute.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
+from itertools import pairwise
 from typing import Final
 
 import pyarrow as pa
 
+from feature_assets.definition.aggregate import Aggregate
+from feature_assets.definition.aggregate_rules import require_column
+from feature_assets.definition.dtypes import KEY_DTYPES
 from feature_assets.definition.duration import require_duration
 from feature_assets.definition.entity import Entity
 from feature_assets.definition.naming import RESERVED, SEQUENCE, require_free, require_name, require_unique
@@ -45,12 +49,67 @@ def require_parameters(name: str, transform: Callable[..., object], sources: Seq
         raise refusal(_KIND, name, what, f"it is called as {called}({', '.join(sources)})") from error
 
 
+def require_no_rows(name: str, features: Sequence[object], ttl: object) -> None:
+    """Refuse what a view of aggregates does not have."""
+    if features:
+        what = "features: a view of aggregates has no features but these"
+        raise refusal(
+            _KIND, name, what, "declare what the transform yields as columns=..., or leave the aggregates out"
+        )
+    if ttl is not None:
+        what = f"ttl: {ttl} is given for a view of aggregates"
+        raise refusal(_KIND, name, what, "leave it out: a record leaves a window by itself, with no age of its own")
+
+
+def require_no_columns(name: str, columns: object) -> None:
+    """Refuse what a view of rows does not have."""
+    if columns is not None:
+        what = "columns: the view has no aggregates"
+        raise refusal(
+            _KIND, name, what, "declare aggregates=[Aggregate(...)], or the columns as features=[Feature(...)]"
+        )
+
+
+def require_aggregates(name: str, aggregates: Sequence[object], columns: Sequence[tuple[str, pa.DataType]]) -> None:
+    """Refuse aggregates of unknown columns or wrong types, features called the same, and hops that do not nest."""
+    dtypes = dict(columns)
+    seen: dict[str, Aggregate] = {}
+    for one in aggregates:
+        if not isinstance(one, Aggregate):
+            raise refusal(_KIND, name, f"aggregates: {one!r} is no Aggregate", "give Aggregate('mean', 'amount', ...)")
+        for column in one.columns:
+            if column not in dtypes:
+                what = f"aggregate {one.name!r}: unknown column {column!r}"
+                raise refusal(_KIND, name, what, did_you_mean(column, dtypes))
+        for measured in filter(None, (one.column, one.over)):
+            require_column(one.function, f"{name}: {one.name}", measured, dtypes[measured])
+        if one.by is not None and dtypes[one.by] not in KEY_DTYPES:
+            what = f"aggregate {one.name!r}: by: {one.by!r} is {dtypes[one.by]}"
+            raise refusal(_KIND, name, what, "what it is kept apart by has a type that a key may have, e.g. a string")
+        for window in one.windows:
+            feature = one.feature_name(window)
+            if feature in seen:
+                what = f"aggregates: two features are called {feature!r}"
+                raise refusal(_KIND, name, what, "give one of them a name of its own: Aggregate(..., name='...')")
+            seen[feature] = one
+    require_nested(name, {window.hop for one in seen.values() for window in one.windows if window.size is not None})
+
+
+def require_nested(name: str, hops: Collection[timedelta]) -> None:
+    """Refuse hops of which one does not divide the next: a tile could not be rolled up into a coarser one."""
+    ordered = sorted(hops)
+    for fine, coarse in pairwise(ordered):
+        if coarse % fine:
+            what = f"aggregates: the hops {fine} and {coarse} do not nest"
+            raise refusal(_KIND, name, what, "choose hops of which each divides the next, e.g. those of the ladder")
+
+
 def require_columns(
-    name: str, entity: Entity, features: Sequence[tuple[str, pa.DataType]], order_by: str | None
+    name: str, entity: Entity, features: Sequence[tuple[str, pa.DataType]], order_by: str | None, *, some: bool = True
 ) -> None:
-    """Refuse features that collide, and an order that is none."""
+    """Refuse features that collide, and an order that is none; none at all, unless it need not be `some`."""
     dtypes: Mapping[str, pa.DataType] = dict(features)
-    if not dtypes:
+    if some and not dtypes:
         raise refusal(_KIND, name, "features: there is none", "declare at least one Feature")
     require_unique(_KIND, name, "features", [feature for feature, _ in features])
     require_free(_KIND, name, "features", dtypes, RESERVED)

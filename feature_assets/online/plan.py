@@ -6,7 +6,7 @@ It reads no feature rows and writes nothing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import chain
 from typing import Any, Protocol
@@ -36,11 +36,11 @@ class PushedEntity(Protocol):
 
 
 class Named(Protocol):
-    """A feature, as far as a push cares."""
+    """A stored column, as far as a push cares."""
 
     @property
     def name(self) -> str:
-        """Its column."""
+        """Its name."""
 
 
 class PushedView(Protocol):
@@ -53,11 +53,13 @@ class PushedView(Protocol):
     @property
     def buckets(self) -> int: ...
     @property
-    def ttl(self) -> timedelta | None: ...
+    def kept_for(self) -> timedelta | None:
+        """How long after its `event_at` a row can count; None: for ever."""
+
     @property
     def entity(self) -> PushedEntity: ...
     @property
-    def features(self) -> Sequence[Named]: ...
+    def stored(self) -> Sequence[Named]: ...
 
 
 class VersionedTable(Protocol):
@@ -111,6 +113,8 @@ class PushPlan:
     `bootstrap`: the version does not answer there yet, and will when this is done. `history`: per partition the commits
     of its passed versions, ascending. `complete_through`: the end of the newest partition in the state, microseconds.
     `rows`: how many the state has. `life`: how often the version had been retired there. `reason`: why, for people.
+    `upto`: the cut at which streams take over from the batch state, if they do: the highest offset per source partition
+    that the state holds.
     """
 
     view: str
@@ -125,6 +129,7 @@ class PushPlan:
     rows: int
     life: int
     reason: str
+    upto: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def table(self) -> str:

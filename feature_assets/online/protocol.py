@@ -11,10 +11,11 @@ applied in offset order, and the fence moves with them.
 It decides; it does not read, write, wait or know what a state means.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import msgspec
 
@@ -22,6 +23,9 @@ from feature_assets.errors import ItemTooLargeError
 from feature_assets.offline.ledger import LedgerRow
 from feature_assets.online.item import BatchSection, Item, Recent, Row, StreamSection
 from feature_assets.online.store import Outcome, Stored
+
+NO_CUT: Final[Mapping[str, int]] = MappingProxyType({})
+"""Of a view that no stream feeds: nothing takes over from its batch section."""
 
 MAX_FENCES = 16
 """Source partitions that may feed one item: each costs a fence in every item, and their writers contend for its seq."""
@@ -40,7 +44,7 @@ class Reducer(Protocol):
     """Gives a stream section's state its meaning. Pure; a state is bytes in a form of the reducer's own."""
 
     def empty(self) -> bytes:
-        """The state before the first record."""
+        """The state before the first record; empty bytes stand for it, too."""
 
     def apply(self, state: bytes, records: Sequence[Record], now: int) -> bytes:
         """The state after `records`, in offset order, without what no window asked for at or after `now` can need."""
@@ -140,12 +144,25 @@ class WriteProtocol:
         return (Closing.LEDGER, Closing.OFFSETS)
 
     # ----------------------------------------------------------------------------------------------- composed
-    def with_batch(self, item: Item, n: int, sent_at: int, row: Row | None) -> Item | None:
-        """The item with its batch section at `n`; None if it is at `n` or later already."""
+    def with_batch(
+        self, item: Item, n: int, sent_at: int, row: Row | None, upto: Mapping[str, int] = NO_CUT
+    ) -> Item | None:
+        """The item with its batch section at `n`; None if it is at `n` or later already.
+
+        `upto`: the cut at which streams take over, if they do: the section holds the records up to it.
+        """
         if not self.supersedes(n, None if item.batch is None else item.batch.n):
             return None
         section = self.section(n, sent_at, row)
-        return None if section is None else Item(item.seq, section, item.streams)
+        return None if section is None else Item(item.seq, section, self.handed_over(item.streams, upto))
+
+    def handed_over(self, streams: StreamSection | None, upto: Mapping[str, int]) -> StreamSection | None:
+        """Records that the batch section holds are behind the fence: the stream goes on with the next one."""
+        if not upto:
+            return streams
+        known = streams or StreamSection({}, (), b"")
+        fences = {place: max(offset, known.fences.get(place, -1)) for place, offset in upto.items()}
+        return StreamSection({**known.fences, **fences}, known.recent, known.state)
 
     def applied(
         self,

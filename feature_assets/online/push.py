@@ -49,7 +49,7 @@ from feature_assets.online.plan import (
 )
 from feature_assets.online.protocol import WriteProtocol
 from feature_assets.online.read_back import ReadBack, read_back
-from feature_assets.online.sections import Entities, Pack, Sections
+from feature_assets.online.sections import Contents, Entities, Sections
 from feature_assets.online.settle import Change, Fault, RetryPolicy, Settling, Step, Tally
 from feature_assets.online.store import OnlineStore, Outcome, ReadFailure, Stored
 
@@ -75,18 +75,17 @@ _NEW = Item()
 
 @dataclass(frozen=True, slots=True)
 class PushOptions:
-    """How a push goes about it. `pack` turns a table of the view's features into packed values, row by row.
+    """How a push goes about it. `contents`: what the view's items hold.
 
     `batch`: items per round trip. `rows_at_once`: about how many rows of the state are held in memory. An item of a
-    view with a time to live may be dropped `expiry_margin` after its row has expired, and never sooner than that after
+    view that forgets may be dropped `expiry_margin` after its row has expired, and never sooner than that after
     it was last written, so that no writer that slept for less than the margin finds it gone.
     """
 
-    pack: Pack
+    contents: Contents
     run_id: str = ""
     batch: int = 100
     rows_at_once: int = 1_000_000
-    partitions_at_once: int = 8
     expiry_margin: timedelta = timedelta(days=7)
     protocol: WriteProtocol = RULES
     retries: RetryPolicy = field(default_factory=lambda: RetryPolicy(jitter=secrets.SystemRandom().random))
@@ -209,10 +208,8 @@ class _Run:
 
     def _bucket_steps(self, group: Sequence[BucketPlan], sent_at: int, *, last: bool) -> Iterator[Step]:
         """Bring some buckets to the plan's state, and acknowledge them."""
-        sections = Sections(
-            self.plan, self.view, self.table, self.options.pack, self.options.protocol, self.options.partitions_at_once
-        )
-        entities = sections.of(group)
+        sections = Sections(self.plan, self.view, self.table, self.options.contents, self.options.protocol)
+        entities = sections.of(group, self._now())
         self.buckets += len(group)
         yield from self._entity_steps(entities)
         if last:
@@ -228,7 +225,7 @@ class _Run:
         def decide(key: bytes, stored: Stored | None) -> Change | None:
             item = _NEW if stored is None else unpack_item(stored.value, stored.seq)
             now = self._now()
-            changed = self.options.protocol.with_batch(item, self.plan.commit_seq, now, rows[key])
+            changed = self.options.protocol.with_batch(item, self.plan.commit_seq, now, rows[key], self.plan.upto)
             return None if changed is None else Change(pack_item(changed), self._expires_at(changed, now))
 
         settling = self._settling(self.tally).settle(
@@ -280,11 +277,11 @@ class _Run:
         return max(1, self.options.rows_at_once // per_bucket)
 
     def _expires_at(self, item: Item, now: int) -> int | None:
-        """When the store may drop the item: with a stream section or without a time to live, never."""
-        if self.view.ttl is None or item.streams is not None:
+        """When the store may drop the item: with a stream section, or if what it holds counts for ever, never."""
+        if self.view.kept_for is None or item.streams is not None:
             return None
         row = item.batch.row if item.batch is not None else None
-        expired = now if row is None else max(now, row.event_at + duration_us(self.view.ttl))
+        expired = now if row is None else max(now, row.event_at + duration_us(self.view.kept_for))
         return expired + duration_us(self.options.expiry_margin)
 
     def _ledger_row(self, kind: Kind, sent_at: int, bucket: int | None) -> LedgerRow:

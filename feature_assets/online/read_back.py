@@ -5,15 +5,16 @@ them, and nothing found is a failure like something wrong, so that a success nev
 It changes nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 
 from feature_assets.clock import duration_us
 from feature_assets.errors import StoreUnreachableError
 from feature_assets.offline.ledger import Ledger
 from feature_assets.online.item import Row, unpack_item
-from feature_assets.online.plan import RULES, KnownVerdicts, PushedView, PushPlan, VersionedTable, whole_state
-from feature_assets.online.sections import Entities, Pack, Sections
+from feature_assets.online.plan import RULES, KnownVerdicts, PushedView, VersionedTable, whole_state
+from feature_assets.online.sections import Contents, Entities, Sections
 from feature_assets.online.store import OnlineStore, ReadFailure, Stored
 
 _NEWEST, _OLDER = 3, 3
@@ -51,18 +52,18 @@ def read_back(  # noqa: PLR0913 - where to look, on both sides, and how much
     verdicts: KnownVerdicts,
     ledger: Ledger,
     store: OnlineStore,
-    pack: Pack,
+    contents: Contents,
+    now: int,
     sample: int = 50,
     seed: int = 0,
-    now: int | None = None,
 ) -> ReadBack:
     """Compare about `sample` entities, the same ones for a seed. Raises `StoreUnreachableError` if they stay unread.
 
-    With `now` (microseconds), an item that is absent although its row has expired by then is not missing: the store may
-    drop it.
+    An item that is absent although what it held counts for nothing by `now` (microseconds) is not missing: the store
+    may drop it.
     """
     plan = whole_state(view, version=version, table=table, verdicts=verdicts, ledger=ledger, target=store.target)
-    entities = _sampled(plan, view, table, pack, sample, Random(seed))  # noqa: S311 - which entities are looked at is no secret
+    entities = _sampled(Sections(plan, view, table, contents, RULES), now, sample, Random(seed))  # noqa: S311 - which entities are looked at is no secret
     if not entities.keys:
         return ReadBack(plan.commit_seq, 0, 0, 0)
     found = _read(store, plan.table, entities.keys)
@@ -71,26 +72,31 @@ def read_back(  # noqa: PLR0913 - where to look, on both sides, and how much
     for key, row, stored in zip(entities.keys, entities.rows, found, strict=True):
         if stored is None:
             missing += [key.hex()] if row is not None and not _may_be_dropped(row, view, now) else []
-        elif not _agrees(stored, row, plan.commit_seq):
+        elif not _agrees(stored, row, plan.commit_seq, contents, now):
             wrong.append(key.hex())
     return ReadBack(plan.commit_seq, len(entities.keys), len(wrong), len(missing), tuple((wrong + missing)[:5]))
 
 
-def _may_be_dropped(row: Row, view: PushedView, now: int | None) -> bool:
-    return now is not None and view.ttl is not None and now - row.event_at > duration_us(view.ttl)
+def _may_be_dropped(row: Row, view: PushedView, now: int) -> bool:
+    return view.kept_for is not None and now - row.event_at > duration_us(view.kept_for)
 
 
-def _sampled(plan: PushPlan, view: PushedView, table: VersionedTable, pack: Pack, sample: int, rng: Random) -> Entities:
+def _sampled(sections: Sections, now: int, sample: int, rng: Random) -> Entities:
     """Entities of the newest partitions and of some older ones, with the rows that they should have.
 
     A year is not read to look at fifty entities. What was written last is where a push goes wrong; the older ones are
     there because what was lost may have been lost long ago.
     """
+    plan = sections.plan
     partitions = [partition for partition, _ in plan.history]
     older = partitions[:-_NEWEST]
     only = frozenset(partitions[-_NEWEST:] + rng.sample(older, k=min(_OLDER, len(older))))
-    sections = Sections(plan, view, table, pack, RULES, only=only)
-    return sections.of(plan.buckets, lambda entities: rng.sample(range(entities), k=min(sample, entities)))
+    chosen = partial(_drawn, rng, sample)
+    return replace(sections, only=only).of(plan.buckets, now, chosen)
+
+
+def _drawn(rng: Random, sample: int, entities: int) -> list[int]:
+    return rng.sample(range(entities), k=min(sample, entities))
 
 
 def _read(store: OnlineStore, table: str, keys: list[bytes]) -> list[Stored | None]:
@@ -109,6 +115,6 @@ def _read(store: OnlineStore, table: str, keys: list[bytes]) -> list[Stored | No
     return [known[key] for key in keys]
 
 
-def _agrees(stored: Stored, row: Row | None, n: int) -> bool:
+def _agrees(stored: Stored, row: Row | None, n: int, contents: Contents, now: int) -> bool:
     batch = unpack_item(stored.value, stored.seq).batch
-    return batch is not None and (batch.n > n or batch.row == row)
+    return batch is not None and (batch.n > n or contents.agrees(batch.row, row, now))

@@ -1,16 +1,16 @@
-"""What a push writes: the winning row of every touched entity, computed from the durable history alone.
+"""What a push writes: the section of every touched entity, computed from the durable history alone.
 
-Invariant: the row of an entity is the greatest in the order (event_at, sequence, partition) among its rows in the state
-at n (the newest passed version of each partition up to n); an entity that has none is there with no row.
-
-The newest partitions are read first, and older ones only for the entities that are still without a winner: a partition
-holds the events of its day, so a winner after the day's start is beaten by nothing older. It writes nothing.
+Invariant: an entity is touched iff a version of a partition that is new since its bucket's last state, or the one that
+such a version replaced, has a row of it; and a touched entity of which the state at n holds nothing is there without a
+row. What a section holds is the view's `Contents`: its winning row, or the tiles of its records.
+It writes nothing.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
+from typing import Protocol
 from zlib import crc32
 
 import numpy as np
@@ -18,16 +18,32 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_assets.compute.coding import key_codes
-from feature_assets.compute.kernels import winners
 from feature_assets.compute.keys import encoded_keys
 from feature_assets.online.item import Row
 from feature_assets.online.plan import BucketPlan, PushedView, PushPlan, VersionedTable
 from feature_assets.online.protocol import WriteProtocol
 
-Ints = npt.NDArray[np.int64]
-Pack = Callable[[pa.Table], list[bytes]]
-"""From a table of the view's features to the packed values of each row."""
+
+class State(Protocol):
+    """Some buckets of the state at a commit: the newest passed version of each partition up to it."""
+
+    @property
+    def partitions(self) -> Sequence[str]:
+        """Its partitions, ascending."""
+
+    def read(self, partitions: Sequence[str]) -> pa.Table:
+        """The rows of some of them: keys, `event_at`, `sequence`, `partition`, and what the view stores."""
+
+
+class Contents(Protocol):
+    """What the batch section of an entity holds, and when two say the same."""
+
+    def rows(self, state: State, entities: pa.Table, now: int) -> list[Row | None]:
+        """What each entity (a row of key columns) has in a state, as of `now` (microseconds); None if nothing."""
+
+    def agrees(self, stored: Row | None, expected: Row | None, now: int) -> bool:
+        """Whether what was stored at any time up to `now` is what `rows` gives as of `now`."""
+
 
 Choice = Callable[[int], Sequence[int]]
 """From the number of entities to the places, in entity-hash order, of those whose rows are wanted."""
@@ -35,7 +51,7 @@ Choice = Callable[[int], Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Entities:
-    """Touched entities in entity-hash order: encoded keys, and each one's row in the state at n, if it has one."""
+    """Touched entities in entity-hash order: encoded keys, and what each one has in the state at n, if anything."""
 
     keys: list[bytes]
     rows: list[Row | None]
@@ -45,29 +61,28 @@ class Entities:
 class Sections:
     """Computes the entities of a plan, some buckets at a time.
 
-    `partitions_at_once`: how many partitions the first look goes back; each further one goes back twice as far.
     `only`: of the touched entities, those that have a row in one of these partitions.
     """
 
     plan: PushPlan
     view: PushedView
     table: VersionedTable
-    pack: Pack
+    contents: Contents
     protocol: WriteProtocol
-    partitions_at_once: int = 8
     only: frozenset[str] | None = None
 
-    def of(self, buckets: Sequence[BucketPlan], chosen: Choice | None = None) -> Entities:
-        """The entities of these buckets, or those chosen. Raises what the table raises; reads, and keeps nothing."""
+    def of(self, buckets: Sequence[BucketPlan], now: int, chosen: Choice | None = None) -> Entities:
+        """The entities of these buckets, or those chosen, as of `now`. Raises what the table raises; keeps nothing."""
         touched = self._touched(buckets)
         if touched is None:
             return Entities([], [])
         keys = encoded_keys(touched, self.view.entity.key_names)
+        state = PlannedState(self.plan, self.view, self.table, [bucket.bucket for bucket in buckets])
         places = touched["bucket"].to_pylist()
         order = sorted(range(len(keys)), key=lambda entity: (places[entity], crc32(keys[entity]), keys[entity]))
         if chosen is not None:
             order = [order[place] for place in chosen(len(order))]
-        rows = self._winners(touched.take(pa.array(order, pa.int64())), [bucket.bucket for bucket in buckets])
+        rows = self.contents.rows(state, touched.take(pa.array(order, pa.int64())), now)
         return Entities([keys[entity] for entity in order], rows)
 
     def _touched(self, buckets: Sequence[BucketPlan]) -> pa.Table | None:
@@ -90,54 +105,35 @@ class Sections:
             parts.append(rows.group_by(list(columns), use_threads=False).aggregate([]))
         return pa.concat_tables(parts) if parts else None
 
-    def _winners(self, touched: pa.Table, buckets: Sequence[int]) -> list[Row | None]:
-        """The row of each touched entity in the state at n."""
-        names = [partition for partition, _ in self.plan.history]
-        found: list[Row | None] = [None] * len(touched)
-        pending = np.arange(len(touched))
-        best: pa.Table | None = None
-        end, span = len(names), self.partitions_at_once
-        while end > 0 and len(pending):
-            start = max(0, end - span)
-            rows = self._state(names[start:end], buckets)
-            rows = rows if best is None else pa.concat_tables([rows, best])
-            rows, entity = self._best(rows, touched.take(pending), names)
-            # Rows of older partitions are at or before the start of the oldest one read.
-            final = np.ones(len(rows), np.bool_) if start == 0 else _instants(rows) > _start_of(names[start])
-            for place, row in zip(pending[entity[final]].tolist(), self._rows(rows.filter(final)), strict=True):
-                found[place] = row
-            best = rows.filter(~final)
-            pending = np.delete(pending, entity[final])
-            end, span = start, span * 2
-        return found
 
-    def _state(self, partitions: Sequence[str], buckets: Sequence[int]) -> pa.Table:
-        features = [feature.name for feature in self.view.features]
+@dataclass(frozen=True, slots=True)
+class PlannedState:
+    """Some buckets of the state of a plan."""
+
+    plan: PushPlan
+    view: PushedView
+    table: VersionedTable
+    buckets: Sequence[int]
+
+    @property
+    def partitions(self) -> Sequence[str]:
+        """Its partitions, ascending."""
+        return [partition for partition, _ in self.plan.history]
+
+    def read(self, partitions: Sequence[str]) -> pa.Table:
+        """The rows of some partitions."""
         return self.table.read(
             partitions=partitions,
             upto=self.plan.commit_seq,
-            buckets=buckets,
-            columns=(*self.view.entity.key_names, "event_at", "sequence", "partition", *features),
+            buckets=self.buckets,
+            columns=state_columns(self.view),
             excluded=self.plan.excluded,
         )
 
-    def _best(self, rows: pa.Table, entities: pa.Table, names: Sequence[str]) -> tuple[pa.Table, Ints]:
-        """The greatest row of each entity that has one, and which entity that is."""
-        key = self.view.entity.key_names
-        codes = key_codes([entities[name] for name in key], [rows[name] for name in key])
-        entity_of = np.full(codes.size, -1, np.int64)
-        entity_of[codes.rows] = np.arange(len(entities))
-        entity = np.where(codes.questions >= 0, entity_of[codes.questions], -1)
-        hit = np.flatnonzero(entity >= 0)
-        rows, entity = rows.take(hit), entity[hit]
-        partition = np.asarray(pc.index_in(rows["partition"], value_set=pa.array(names, pa.string()))).astype(np.int64)
-        best = winners(entity, _instants(rows), np.asarray(rows["sequence"]), partition)
-        return rows.take(best), entity[best]
 
-    def _rows(self, rows: pa.Table) -> list[Row]:
-        values = self.pack(rows.select([feature.name for feature in self.view.features]))
-        columns = (_instants(rows).tolist(), rows["sequence"].to_pylist(), rows["partition"].to_pylist(), values)
-        return [Row(*row) for row in zip(*columns, strict=True)]
+def state_columns(view: PushedView) -> tuple[str, ...]:
+    """What is read of a state."""
+    return (*view.entity.key_names, "event_at", "sequence", "partition", *(column.name for column in view.stored))
 
 
 def _of_versions(rows: pa.Table, wanted: frozenset[tuple[str, int]]) -> npt.NDArray[np.bool_]:
@@ -149,12 +145,3 @@ def _of_versions(rows: pa.Table, wanted: frozenset[tuple[str, int]]) -> npt.NDAr
     commit_seq = np.asarray(rows["commit_seq"]).astype(np.int64)
     code = np.asarray(pc.index_in(rows["partition"], value_set=pa.array(names, pa.string())).fill_null(-1))
     return np.isin(code.astype(np.int64) * radix + commit_seq, keys) & (commit_seq < radix) & (code >= 0)
-
-
-def _instants(rows: pa.Table) -> Ints:
-    return np.asarray(rows["event_at"].cast(pa.int64())).astype(np.int64, copy=False)
-
-
-def _start_of(partition: str) -> int:
-    """The start of a partition, which is a UTC day, in microseconds."""
-    return int(np.datetime64(partition, "us").astype(np.int64))

@@ -4,7 +4,8 @@ Invariant: the bytes are those of real items, packed as a push packs them, from 
 AWS's published on-demand ones at the date given, for orientation. It writes nothing.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
@@ -13,8 +14,9 @@ import pyarrow as pa
 
 from feature_assets.compute.keys import encoded_keys
 from feature_assets.online.item import BatchSection, Item, Row, pack_item
+from feature_assets.online.matching import instants
 from feature_assets.online.plan import PushedView
-from feature_assets.online.sections import Pack
+from feature_assets.online.sections import Contents, state_columns
 
 DAYS: Final = 7
 """The newest days whose entities are sized."""
@@ -36,6 +38,18 @@ class Sizeable(Protocol):
         """The rows of the newest version per partition."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    """The newest version of each partition, whatever its verdict: what would be pushed."""
+
+    view: PushedView
+    table: Sizeable
+    partitions: Sequence[str]
+
+    def read(self, partitions: Sequence[str]) -> pa.Table:
+        return self.table.read(partitions=partitions, columns=state_columns(self.view))
+
+
 class ViewSize(msgspec.Struct, frozen=True, kw_only=True):
     """Items of the entities of the newest `DAYS` days, and what they cost. Units: request units of an item (p95)."""
 
@@ -48,12 +62,11 @@ class ViewSize(msgspec.Struct, frozen=True, kw_only=True):
     usd_per_full_push: float
 
 
-def sized(view: PushedView, table: Sizeable, partitions: Collection[str], pack: Pack) -> ViewSize:
-    """The size of a view's items. `partitions`: those that the view has; the newest ones are looked at."""
-    newest = sorted(partitions)[-DAYS:]
-    keys, features = view.entity.key_names, [feature.name for feature in view.features]
-    rows = table.read(partitions=newest, columns=(*keys, "event_at", "sequence", "partition", *features))
-    if rows.num_rows == 0:
+def sized(view: PushedView, table: Sizeable, partitions: Collection[str], contents: Contents) -> ViewSize:
+    """The size of a view's items. `partitions`: those that the view has; entities of the newest ones are looked at."""
+    state = _Newest(view, table, sorted(partitions))
+    newest = state.read(state.partitions[-DAYS:])
+    if newest.num_rows == 0:
         return ViewSize(
             entities=0,
             bytes_p50=0,
@@ -63,11 +76,12 @@ def sized(view: PushedView, table: Sizeable, partitions: Collection[str], pack: 
             usd_per_million_reads=0.0,
             usd_per_full_push=0.0,
         )
-    encoded = encoded_keys(rows, keys)
-    last = {key: place for place, key in enumerate(encoded)}
-    places = list(last.values())
-    values = pack(rows.select(features).take(places))
-    sizes = np.array([_item_bytes(key, packed) for key, packed in zip(last, values, strict=True)])
+    keys = list(view.entity.key_names)
+    entities = newest.group_by(keys, use_threads=False).aggregate([])
+    # As of the newest event: so they were when they were largest.
+    rows = contents.rows(state, entities, int(instants(newest).max()))
+    items = zip(encoded_keys(entities, keys), rows, strict=True)
+    sizes = np.array([_item_bytes(key, b"" if row is None else row.values) for key, row in items])
     p95 = int(np.percentile(sizes, 95))
     read_units = 0.5 * -(-p95 // READ_UNIT_BYTES)
     writes = -(-sizes // WRITE_UNIT_BYTES)

@@ -11,6 +11,7 @@ from dagster_aws.s3 import S3Resource
 from dagster_aws.secretsmanager import SecretsManagerResource
 
 from feature_assets.definition.project import Project
+from feature_assets.opening import require_storable
 from feature_assets.orchestration.assets.drift import drift_asset
 from feature_assets.orchestration.assets.models import model_asset
 from feature_assets.orchestration.assets.online import online_asset
@@ -25,7 +26,8 @@ from feature_assets.orchestration.upkeep import upkeep_job, upkeep_schedule
 
 
 def definitions_of(project: Project) -> dg.Definitions:
-    """All assets, checks, jobs, schedules, sensors and resources of `project`."""
+    """All assets, checks, jobs, schedules, sensors and resources of `project`. Raises what `require_storable` does."""
+    require_storable(project)
     return dg.Definitions(
         assets=[
             *(source_asset(project, source) for source in project.sources),

@@ -79,7 +79,7 @@ def view_descriptions(view: FeatureView) -> dict[str, str]:
         "event_at": "when it happened; for an aggregate, the end of its period (UTC)",
         "arrived_at": "when the last of its inputs arrived in the log (UTC)",
         "sequence": "order among rows of the same instant",
-        **{feature.name: feature.description for feature in view.features},
+        **{feature.name: feature.description for feature in view.stored},
     }
 
 

@@ -71,7 +71,7 @@ def window_profile(
     reference: Profile | None = None,
 ) -> Profile:
     """The profile of a view's features over a window; by the bins of `reference` if there is one."""
-    names = tuple(feature.name for feature in view.features)
+    names = view.stored_names
     rows = feature_table(lake, view, version).read(
         partitions=_partitions(window),
         upto=window.commit_seq,

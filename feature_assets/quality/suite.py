@@ -99,7 +99,7 @@ def built(expectation: Expectation, position: int) -> "BuiltExpectation | str":
 
 
 def _columns(view: FeatureView) -> frozenset[str]:
-    features = (feature.name for feature in view.features)
+    features = view.stored_names
     return frozenset({*view.entity.key_names, EVENT_AT, ARRIVED_AT, SEQUENCE, *features})
 
 

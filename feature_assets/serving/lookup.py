@@ -5,17 +5,16 @@ found" is said only of a table that holds a complete state.
 It reads no store and fills in no defaults.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_assets.clock import duration_us
 from feature_assets.definition.view import FeatureView
 from feature_assets.errors import CodecError
-from feature_assets.online.codec import ValueCodec
 from feature_assets.online.item import Item, unpack_item
 from feature_assets.online.store import ReadResult, Stored
 from feature_assets.serving.status import OF_FAILURE, Codes, Status
@@ -29,13 +28,38 @@ _NO_ITEM = Item()
 """What stands for an item that surely is not there: seq 0, an empty cut."""
 
 
+class Reading(Protocol):
+    """How what the items of a view hold becomes values."""
+
+    def values(self, items: Sequence[Item], as_of: int) -> "Values":
+        """The values of items that are known, some of them perhaps not stored. Times in microseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """`columns`: one array per feature of the view, by name. `row`: for each item its place in these, or `NO_ROW`.
+
+    `codes`: a `Status` per item, before single features are looked at; `overflow`: by feature, where in its column a
+    bound was passed (features where none was may be left out). `unreadable`: how many items could not be read, for the
+    `reason`; `fitting`: how many of all are of the view's own features.
+    """
+
+    columns: dict[str, pa.Array]
+    row: Ints
+    codes: Codes
+    overflow: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    unreadable: int = 0
+    fitting: int = 0
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A view as a reader sees it: its definition, the version of the code, and how its values are unpacked."""
+    """A view as a reader sees it: its definition, the version of the code, and how its items are read."""
 
     view: FeatureView
     version: str
-    codec: ValueCodec
+    reading: Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +68,9 @@ class Found:
 
     `serving`: the version that answered; None if none does. `codes`: `Status`, before single features are looked at.
     `items`: None where unknown. `row`: the place in `columns` (one array per feature of the view, by name), `NO_ROW`
-    where there is no value. `complete_through`: of the watermark, microseconds; None if unknown. `gone`: the version is
-    not there as the ledger said; `other`: it is of other features. `reason`: for people, of what failed; empty if
-    nothing did.
+    where there is no value. `overflow`: by feature, where in its column a bound was passed. `complete_through`: of the
+    watermark, microseconds; None if unknown. `gone`: the version is not there as the ledger said; `other`: it is of
+    other features. `reason`: for people, of what failed; empty if nothing did.
     """
 
     serving: Serving | None
@@ -54,6 +78,7 @@ class Found:
     items: Sequence[Item | None]
     row: Ints
     columns: dict[str, pa.Array]
+    overflow: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     complete_through: int | None = None
     reason: str = ""
     gone: bool = False
@@ -74,101 +99,44 @@ def found(
     served: Served, serving: Serving, items: Sequence[ReadResult], *, as_of: int, complete_through: int | None
 ) -> Found:
     """What the store returned for the keys. Times in microseconds."""
-    sorting = _Sorting(len(items))
-    sorting.sort(items)
-    values = _Values.of(served.codec, sorting.packed)
-    if values.bad and not values.fitting and serving.version != served.version:
+    sorting = _Sorting.of(items)
+    known = np.array(sorting.known, np.int64)
+    values = served.reading.values([item for item in sorting.items if item is not None], as_of)
+    if values.unreadable and not values.fitting and serving.version != served.version:
         what = f"version {serving.version}, which serves, has other features than the code's, which does not serve yet"
         return replace(failed(served, serving, len(items), Status.LOADING, what, gone=True), other=True)
-    codes, row = np.array(sorting.codes, np.int8), np.full(len(items) + 1, NO_ROW)
-    held, event_at = np.array(sorting.rows, np.int64), np.array(sorting.event_at, np.int64)
-    if values.bad:
-        codes[held[values.bad]] = Status.ERROR.code
-        held, event_at = np.delete(held, values.bad), np.delete(event_at, values.bad)
-    expired = _expired(served.view, event_at, as_of)
-    value = Status.STALE if is_stale(served.view, complete_through, as_of) else Status.PRESENT
-    codes[held] = np.where(expired, Status.EXPIRED.code, value.code)
-    row[held] = np.where(expired, NO_ROW, np.arange(len(held)))
-    columns = dict(zip(served.codec.names, values.arrays, strict=True))
-    return Found(serving, codes, sorting.items, row, columns, complete_through, values.reason or sorting.reason)
-
-
-@dataclass(slots=True)
-class _Sorting:
-    """The results by what they are. `rows`, `packed`, `event_at`: of the keys that have a row."""
-
-    keys: int
-    codes: list[np.int8] = field(init=False)
-    items: list[Item | None] = field(init=False)
-    rows: list[int] = field(default_factory=list)
-    packed: list[bytes] = field(default_factory=list)
-    event_at: list[int] = field(default_factory=list)
-    reason: str = ""
-
-    def __post_init__(self) -> None:
-        self.codes = [Status.NOT_FOUND.code] * (self.keys + 1)
-        self.items = [None] * (self.keys + 1)
-
-    def sort(self, results: Sequence[ReadResult]) -> None:
-        for at, result in enumerate(results):
-            if isinstance(result, Stored):
-                self._stored(at, result)
-            elif result is None:
-                self.items[at] = _NO_ITEM
-            else:
-                self.codes[at] = OF_FAILURE[result].code
-                self.reason = self.reason or f"the store reported for a key: {result.value}"
-
-    def _stored(self, at: int, stored: Stored) -> None:
-        try:
-            item = unpack_item(stored.value, stored.seq)
-        except CodecError as error:
-            self.codes[at] = Status.ERROR.code
-            self.reason = str(error)
-            return
-        self.items[at] = item
-        row = None if item.batch is None else item.batch.row
-        if row is not None:
-            self.rows.append(at)
-            self.packed.append(row.values)
-            self.event_at.append(row.event_at)
+    codes, row = np.append(np.array(sorting.codes, np.int8), Status.NOT_FOUND.code), np.full(len(items) + 1, NO_ROW)
+    stale = is_stale(served.view, complete_through, as_of)
+    codes[known] = np.where(stale & (values.codes == Status.PRESENT.code), Status.STALE.code, values.codes)
+    row[known] = values.row
+    reason = values.reason or sorting.reason
+    return Found(serving, codes, [*sorting.items, None], row, values.columns, values.overflow, complete_through, reason)
 
 
 @dataclass(frozen=True, slots=True)
-class _Values:
-    """Unpacked values, without those in `bad` (places), which are unreadable. `fitting`: how many say they fit."""
+class _Sorting:
+    """The results by what they are: a status of each, the item if it is known, and the places of those that are."""
 
-    arrays: list[pa.Array]
-    bad: list[int]
-    fitting: int
+    codes: list[np.int8]
+    items: list[Item | None]
+    known: list[int]
     reason: str
 
     @classmethod
-    def of(cls, codec: ValueCodec, packed: Sequence[bytes]) -> "_Values":
-        if not packed:
-            return cls([pa.array([], dtype) for dtype in codec.dtypes], [], 0, "")
-        try:
-            return cls(codec.unpack_many(packed), [], len(packed), "")
-        except CodecError as error:
-            reason = str(error)
-        # One by one, so that the unreadable ones leave the others as they are.
-        bad = [place for place, value in enumerate(packed) if not _is_readable(codec, value)]
-        skipped = frozenset(bad)
-        good = cls.of(codec, [value for place, value in enumerate(packed) if place not in skipped])
-        return cls(good.arrays, bad, sum(codec.fits(value) for value in packed), reason)
-
-
-def _is_readable(codec: ValueCodec, value: bytes) -> bool:
-    try:
-        codec.unpack_many([value])
-    except CodecError:
-        return False
-    return True
-
-
-def _expired(view: FeatureView, event_at: Ints, as_of: int) -> npt.NDArray[np.bool_]:
-    """Exactly the time to live is not expired yet."""
-    if view.ttl is None:
-        return np.zeros(len(event_at), np.bool_)
-    mask: npt.NDArray[np.bool_] = as_of - event_at > duration_us(view.ttl)
-    return mask
+    def of(cls, results: Sequence[ReadResult]) -> "_Sorting":
+        codes = [Status.NOT_FOUND.code] * len(results)
+        items: list[Item | None] = [_NO_ITEM] * len(results)
+        known, reason = [], ""
+        for at, result in enumerate(results):
+            if isinstance(result, Stored):
+                try:
+                    items[at] = unpack_item(result.value, result.seq)
+                except CodecError as error:
+                    codes[at], items[at], reason = Status.ERROR.code, None, str(error)
+                    continue
+            elif result is not None:
+                codes[at], items[at] = OF_FAILURE[result].code, None
+                reason = reason or f"the store reported for a key: {result.value}"
+                continue
+            known.append(at)
+        return cls(codes, items, known, reason)

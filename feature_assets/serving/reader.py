@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from feature_assets.clock import Clock, from_us, to_us
+from feature_assets.compute.aggregates.layout import layout_of
 from feature_assets.definition.project import Project
 from feature_assets.definition.service import FeatureService
 from feature_assets.definition.version import view_version
-from feature_assets.definition.view import FeatureRef
+from feature_assets.definition.view import FeatureRef, FeatureView
 from feature_assets.errors import FeatureAssetsError, InputError, OnlineError, StoreRefusedError, StoreThrottledError
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
@@ -25,12 +26,14 @@ from feature_assets.online.codec import ValueCodec
 from feature_assets.online.item import WATERMARK_KEY
 from feature_assets.online.store import OnlineStore, ReadFailure, ReadResult, TableReads
 from feature_assets.serving.answer import Answer, Meta
-from feature_assets.serving.lookup import Found, Ints, Served, failed, found
+from feature_assets.serving.lookup import Found, Ints, Reading, Served, failed, found
 from feature_assets.serving.request import Entities, Needed, Request, parse_request
+from feature_assets.serving.row_values import RowValues
 from feature_assets.serving.status import Status
 from feature_assets.serving.vector import Vector
 from feature_assets.serving.versions import REMEMBERED, Serving, ServingVersions
 from feature_assets.serving.watermarks import Watermarks
+from feature_assets.serving.window_values import WindowValues
 
 __all__ = ["Answer", "Entities", "Meta", "OnlineReader", "Status"]
 
@@ -49,7 +52,7 @@ class _Compiled:
     def of(cls, service: FeatureService) -> "_Compiled":
         views = tuple(
             (
-                Served(view, view_version(view), ValueCodec(view.features)),
+                Served(view, view_version(view), _reading(view)),
                 tuple(ref for ref in service.refs if ref.view.name == view.name),
             )
             for view in service.views
@@ -57,6 +60,12 @@ class _Compiled:
         columns = service.output_columns
         schema = pa.schema([(column.name, column.dtype) for column in columns])
         return cls(service, Needed.of(service), views, tuple(schema.names), schema)
+
+
+def _reading(view: FeatureView) -> Reading:
+    if view.aggregates:
+        return WindowValues(layout_of(view))
+    return RowValues(view, ValueCodec(view.features))
 
 
 @dataclass(frozen=True, slots=True)

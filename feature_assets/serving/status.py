@@ -29,6 +29,8 @@ class Status(StrEnum):
     """There is a row, and it is older than the view's time to live."""
     STALE = "STALE"
     """A value, of a view that is not known to be as fresh as it promises; the entity itself may just be quiet."""
+    OVERFLOW = "OVERFLOW"
+    """There is a value, and it is more than the feature keeps: past its bound, or out of the range of its type."""
     DEFAULTED = "DEFAULTED"
     """There is no value, and the feature's default stands in."""
     LOADING = "LOADING"

@@ -40,11 +40,13 @@ class Vector:
         if found.reason and unknown(codes).any():
             self.failures[ref.prefix] = found.reason
         taken = {one.name: found.columns[one.name] for one in ref.selected}
+        over = {name: found.overflow[name][row] & (row != NO_ROW) for name in taken if name in found.overflow}
         if not _is_whole(row, len(taken[ref.selected[0].name])):
             index = pa.array(row, mask=row == NO_ROW)
             taken = {name: column.take(index) for name, column in taken.items()}
         for one in ref.selected:
-            self._put(ref.column(one.name), one, taken[one.name], codes)
+            own = np.where(over[one.name], Status.OVERFLOW.code, codes) if one.name in over else codes
+            self._put(ref.column(one.name), one, taken[one.name], own)
 
     def add_on_demand(self, view: OnDemandView) -> None:
         """The features of an on-demand view, of the rows whose inputs are known.
@@ -102,8 +104,10 @@ def _is_whole(row: Ints, size: int) -> bool:
 
 
 def _defaulted(column: pa.Array, codes: Codes, feature: Feature) -> tuple[pa.Array, Codes]:
+    # What overflowed stays marked as such: the default is what a model is given, and not what is known.
     missing = absent(codes)
+    replaced = missing | (codes == Status.OVERFLOW.code)
     # Taken from where the default stands, at the end: Arrow fills no nested values.
     pool = pa.concat_arrays([column, pa.array([feature.default], feature.dtype)])
-    place = np.where(missing, len(column), np.arange(len(column)))
+    place = np.where(replaced, len(column), np.arange(len(column)))
     return pool.take(pa.array(place)), np.where(missing, Status.DEFAULTED.code, codes)

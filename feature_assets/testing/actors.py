@@ -16,12 +16,14 @@ from feature_assets.offline.versions import newest, to_recommit
 from feature_assets.online.micro_batch import StreamPorts, micro_batch_steps
 from feature_assets.online.protocol import Record
 from feature_assets.online.push import PushOptions, Step, plan_push, push_steps
+from feature_assets.online.winning_rows import WinningRows
 from feature_assets.testing.truth import FeatureRow
 from feature_assets.testing.world import (
     DAY,
     FEATURE_SCHEMA,
     FIRST,
     HOUR,
+    KEY_NAMES,
     SECOND,
     VIEW,
     World,
@@ -178,10 +180,9 @@ def pusher(world: World, version: str) -> Actor:
             continue
         seen = ()
         options = PushOptions(
-            pack=packed_values,
+            contents=WinningRows(KEY_NAMES, packed_values, partitions_at_once=rng.choice([1, 2, 8])),
             batch=rng.randint(1, 4),
             rows_at_once=rng.choice([1, 1_000_000]),
-            partitions_at_once=rng.choice([1, 2, 8]),
             protocol=world.protocol,
             retries=world.retries(),
         )

@@ -69,10 +69,10 @@ class SimulatedView:
     name: str = VIEW
     online: bool = True
     buckets: int = 2
-    ttl: timedelta | None = None
+    kept_for: timedelta | None = None
     delay: timedelta = timedelta(hours=1)
     entity: SimulatedEntity = SimulatedEntity()
-    features: tuple[SimulatedFeature, ...] = (SimulatedFeature(),)
+    stored: tuple[SimulatedFeature, ...] = (SimulatedFeature(),)
 
 
 class Offsets:

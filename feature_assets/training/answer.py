@@ -24,7 +24,7 @@ Codes = npt.NDArray[np.int8]
 
 AVAILABILITY = "availability"
 EVENT_AT = "event_at"
-_WEAKEST_FIRST = (Provenance.SIMULATED, Provenance.INHERITED, Provenance.RECOVERED, Provenance.RECORDED)
+WEAKEST_FIRST = (Provenance.SIMULATED, Provenance.INHERITED, Provenance.RECOVERED, Provenance.RECORDED)
 
 
 def added_columns(service: FeatureService) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ def assembled(service: FeatureService, spine: Spine, answers: Mapping[str, Looke
     `answers`: by prefix, one for each reference of the service.
     """
     values = {
-        ref.column(feature.name): _with_default(answers[ref.prefix].features[feature.name], feature)
+        ref.column(feature.name): with_default(answers[ref.prefix].features[feature.name], feature)
         for ref in service.refs
         for feature in ref.selected
     }
@@ -50,19 +50,22 @@ def assembled(service: FeatureService, spine: Spine, answers: Mapping[str, Looke
     given = {name: spine.table.column(name) for name in spine.table.column_names}
     for view in service.on_demand:
         computed = on_demand_columns(view, {**given, **values}, as_of)
-        values.update({view.column(one.name): _with_default(computed[one.name], one) for one in view.features})
+        values.update({view.column(one.name): with_default(computed[one.name], one) for one in view.features})
     columns = {**given, **{column.name: values[column.name] for column in service.output_columns}}
     for ref in service.refs:
         looked = answers[ref.prefix]
         columns[f"{ref.prefix}{SEPARATOR}{EVENT_AT}"] = looked.event_at
-        columns[f"{ref.prefix}{SEPARATOR}{AVAILABILITY}"] = _names(looked.provenance)
-    columns[AVAILABILITY] = _names(_weakest([answers[ref.prefix].provenance for ref in service.refs], len(spine.as_of)))
+        columns[f"{ref.prefix}{SEPARATOR}{AVAILABILITY}"] = provenance_names(looked.provenance)
+    columns[AVAILABILITY] = provenance_names(
+        _weakest([answers[ref.prefix].provenance for ref in service.refs], len(spine.as_of))
+    )
     # The spine's own fields as they are: a column that must not be null says so afterwards too.
     fields = [*spine.table.schema, *(pa.field(name, columns[name].type) for name in added_columns(service))]
     return pa.table(list(columns.values()), schema=pa.schema(fields))
 
 
-def _with_default(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pa.Array | pa.ChunkedArray:
+def with_default(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pa.Array | pa.ChunkedArray:
+    """The column, with the feature's default where it is null."""
     if feature.default is None or not column.null_count:
         return column
     default = pa.scalar(feature.default, feature.dtype)
@@ -75,7 +78,7 @@ def _with_default(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pa.Ar
     return pool.take(pa.array(place))
 
 
-def _names(provenance: Codes) -> pa.Array:
+def provenance_names(provenance: Codes) -> pa.Array:
     """The codes as text, null for `NOTHING`."""
     names = pa.array(PROVENANCE_NAMES)
     return names.take(pa.array(provenance, mask=provenance == NOTHING))
@@ -83,12 +86,12 @@ def _names(provenance: Codes) -> pa.Array:
 
 def _weakest(all_provenance: Sequence[Codes], rows: int) -> Codes:
     """The weakest of each row's origins; `NOTHING` where nothing was found."""
-    strength = np.empty(len(_WEAKEST_FIRST) + 1, np.int8)
-    strength[list(_WEAKEST_FIRST)] = np.arange(len(_WEAKEST_FIRST))
+    strength = np.empty(len(WEAKEST_FIRST) + 1, np.int8)
+    strength[list(WEAKEST_FIRST)] = np.arange(len(WEAKEST_FIRST))
     # The last, which is where `NOTHING` (-1) points to.
-    strength[NOTHING] = len(_WEAKEST_FIRST)
-    least = np.full(rows, len(_WEAKEST_FIRST), np.int8)
+    strength[NOTHING] = len(WEAKEST_FIRST)
+    least = np.full(rows, len(WEAKEST_FIRST), np.int8)
     for provenance in all_provenance:
         np.minimum(least, strength[provenance], out=least)
-    back = np.array([*_WEAKEST_FIRST, NOTHING], np.int8)
+    back = np.array([*WEAKEST_FIRST, NOTHING], np.int8)
     return back[least]

@@ -23,9 +23,9 @@ from feature_assets.errors import InputError
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
 from feature_assets.offline.table import feature_table
-from feature_assets.training.answer import EVENT_AT, added_columns
+from feature_assets.training.answer import EVENT_AT, added_columns, with_default
 from feature_assets.training.history import History, KnownVerdicts, ViewState, state
-from feature_assets.training.loader import TrainingSet, parts_of
+from feature_assets.training.loader import Question, TrainingSet, looked_up_view, parts_of
 from feature_assets.training.memory import DEFAULT_LIMIT, Part
 from feature_assets.training.modes import AsServed
 from feature_assets.training.point_in_time import seen_rows, versions_looked_at
@@ -153,10 +153,27 @@ def leaked_rows(made: TrainingSet, service: FeatureService, history: History, me
     for view in service.views:
         refs = [ref for ref in service.refs if ref.view.name == view.name]
         of = state(view, made.manifest.pin(view.name), history, position=made.manifest.ledger_position)
+        if view.aggregates:
+            leaked |= _unlike_served(made, spine, service, refs, of, memory_limit)
+            continue
         parts = parts_of(of, refs, AsServed(), budget=memory_limit)
         for ref in refs:
             leaked |= _used(made.table, ref) & ~_justified(made.table, spine, ref, of, parts)
     return leaked
+
+
+def _unlike_served(
+    made: TrainingSet, spine: Spine, service: FeatureService, refs: Sequence[FeatureRef], of: ViewState, limit: int
+) -> Bools:
+    """The rows whose aggregates are not those of the records that were available: they are computed again."""
+    question = Question(service, spine.timestamp, AsServed(), memory_limit=limit)
+    unlike = np.zeros(made.table.num_rows, np.bool_)
+    for looked in looked_up_view(question, of, refs, spine, limit):
+        for feature in looked.ref.selected:
+            served = with_default(looked.features[feature.name], feature)
+            whole = served if isinstance(served, pa.ChunkedArray) else pa.chunked_array([served])
+            unlike |= ~same_values(made.table.column(looked.ref.column(feature.name)), whole)
+    return unlike
 
 
 def _spine(made: TrainingSet, service: FeatureService) -> Spine:

@@ -24,7 +24,7 @@ from feature_assets.errors import InputError, UnknownNameError
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
 from feature_assets.offline.table import feature_table
-from feature_assets.training import memory
+from feature_assets.training import memory, window_parts
 from feature_assets.training.answer import added_columns, assembled
 from feature_assets.training.digest import table_digest
 from feature_assets.training.history import History, KnownVerdicts, ViewPin, ViewState, pinned, state
@@ -34,6 +34,7 @@ from feature_assets.training.modes import Mode, parse_mode
 from feature_assets.training.point_in_time import Looked, looked_up, versions_looked_at
 from feature_assets.training.spine import Immature, Spine, mature, parse_spine
 from feature_assets.training.stored import write_training_set
+from feature_assets.training.windows import Windowed, windows_looked_up
 
 if TYPE_CHECKING:
     # A second to import, and only who asks for a frame needs it.
@@ -157,6 +158,11 @@ def pins_now(
     for name, override in ttl.items():
         if name not in views:
             raise UnknownNameError("view", name, views, f"ttl of service {service.name!r}")
+        if views[name].aggregates:
+            what = (
+                f"ttl of view {name!r}: its features are aggregates, and what they forget is what its windows leave out"
+            )
+            raise InputError(what, hint="leave it out; declare an aggregate over another window to look less far back")
         if override is not None and override < timedelta(0):
             raise InputError(f"ttl of view {name!r} is negative: {override}", hint="None stands for 'never expires'")
     # The ledger first: what it acknowledges is committed by then, so no version is missing that supersedes another.
@@ -188,13 +194,58 @@ def built(
     for view in question.service.views:
         refs = [ref for ref in question.service.refs if ref.view.name == view.name]
         pinned_state = state(view, by_view[view.name], history, position=position)
-        parts = parts_of(pinned_state, refs, question.mode, budget=question.memory_limit - fixed)
-        ticks = _Ticks(progress, view.name, len(parts))
-        looked = looked_up(
-            pinned_state, refs, spine, mode=question.mode, parts=parts, boundary=question.boundary, tick=ticks.one
-        )
+        looked = looked_up_view(question, pinned_state, refs, spine, question.memory_limit - fixed, progress)
         answers.update({one.ref.prefix: one for one in looked})
     return assembled(question.service, spine, answers)
+
+
+def looked_up_view(
+    question: Question,
+    of: ViewState,
+    refs: Sequence[FeatureRef],
+    spine: Spine,
+    budget: int,
+    progress: Progress | None = None,
+) -> list[Looked]:
+    """The answers of one view to its references, within about `budget` bytes."""
+    find = _windows if of.view.aggregates else _rows
+    return find(question, of, refs, spine, budget, progress)
+
+
+def _rows(
+    question: Question, of: ViewState, refs: Sequence[FeatureRef], spine: Spine, budget: int, progress: Progress | None
+) -> list[Looked]:
+    """The answers of a view of rows."""
+    parts = parts_of(of, refs, question.mode, budget=budget)
+    tick = _Ticks(progress, of.view.name, len(parts)).one
+    return looked_up(of, refs, spine, mode=question.mode, parts=parts, boundary=question.boundary, tick=tick)
+
+
+def _windows(
+    question: Question, of: ViewState, refs: Sequence[FeatureRef], spine: Spine, budget: int, progress: Progress | None
+) -> list[Looked]:
+    """The answers of a view of aggregates."""
+    groups = groups_of(of, refs, question.mode, questions=len(refs) * len(spine.as_of), budget=budget)
+    tick = _Ticks(progress, of.view.name, sum(len(group.parts) for group in groups)).one
+    return windows_looked_up(of, refs, spine, mode=question.mode, groups=groups, boundary=question.boundary, tick=tick)
+
+
+def groups_of(
+    of: ViewState, refs: Sequence[FeatureRef], mode: Mode, *, questions: int, budget: int
+) -> tuple[window_parts.Group, ...]:
+    """The parts in which a view of aggregates is looked at for these references, each within `budget` bytes."""
+    windowed = Windowed.of(refs)
+    columns = {column.name: column.dtype for column in of.view.stored}
+    read = [*(key.dtype for key in of.view.entity.keys), *(columns[name] for name in windowed.columns)]
+    return window_parts.groups(
+        of.rows_of(versions_looked_at(of, mode)),
+        memory.row_bytes(read),
+        questions=questions,
+        bytes_per_question=window_parts.question_bytes(windowed.wanted),
+        buckets=of.pin.buckets,
+        budget=budget,
+        view=of.view.name,
+    )
 
 
 def parts_of(of: ViewState, refs: Sequence[FeatureRef], mode: Mode, *, budget: int) -> tuple[memory.Part, ...]:

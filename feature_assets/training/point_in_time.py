@@ -71,7 +71,7 @@ def looked_up(
     tick: Callable[[], None] = lambda: None,
 ) -> list[Looked]:
     """Look up all references to one view together. `tick` is called after each part."""
-    questions = _Questions.of(refs, spine)
+    questions = AskedKeys.of(refs, spine)
     wanted = tuple(dict.fromkeys(feature.name for ref in refs for feature in ref.selected))
     versions = versions_looked_at(state, mode)
     gathered = _Gathered(len(questions.as_of))
@@ -88,14 +88,14 @@ def looked_up(
 
 
 def _matched(
-    state: ViewState, seen: "Seen", questions: "_Questions", wanted: tuple[str, ...], boundary: Boundary
+    state: ViewState, seen: "Seen", questions: "AskedKeys", wanted: tuple[str, ...], boundary: Boundary
 ) -> tuple[pa.Table, Matches]:
     """The winners among the rows of one part, and the columns that an answer is taken from."""
     codes = key_codes([seen.table.column(key) for key in state.view.entity.key_names], questions.keys)
     matches = latest_visible(
         key=codes.rows,
-        event_at=_micros(seen.table.column("event_at")),
-        sequence=_integers(seen.table.column("sequence")),
+        event_at=micros(seen.table.column("event_at")),
+        sequence=integers(seen.table.column("sequence")),
         # Sorted by partition first: the number of the version orders as the partition does.
         partition=seen.version,
         available_at=seen.available_at,
@@ -114,14 +114,15 @@ def versions_looked_at(state: ViewState, mode: Mode) -> tuple[Version, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Questions:
+class AskedKeys:
     """The questions of all references, one reference after the other: so the rows are coded and sorted once for all."""
 
     keys: list[pa.ChunkedArray]
     as_of: Ints
 
     @classmethod
-    def of(cls, refs: Sequence[FeatureRef], spine: Spine) -> "_Questions":
+    def of(cls, refs: Sequence[FeatureRef], spine: Spine) -> "AskedKeys":
+        """The questions of references to one view."""
         columns = zip(*(spine.keys(ref) for ref in refs), strict=True)
         keys = [pa.chunked_array([chunk for one in same for chunk in one.chunks], same[0].type) for same in columns]
         return cls(keys, np.tile(spine.as_of, len(refs)) if len(refs) > 1 else spine.as_of)
@@ -138,10 +139,10 @@ def seen_rows(state: ViewState, versions: Sequence[Version], part: Part, wanted:
     table, number = state.table.read_numbered(
         versions, columns=columns, buckets=part.buckets, event_range=part.event_range, ordered=False
     )
-    arrived_at = _micros(table.column("arrived_at")) if "arrived_at" in extra else None
+    arrived_at = micros(table.column("arrived_at")) if "arrived_at" in extra else None
     if isinstance(mode, AsServed):
         return _served(state.timeline, place, table, number, arrived_at)
-    available = modelled_availability(mode, _micros(table.column("event_at")), arrived_at)
+    available = modelled_availability(mode, micros(table.column("event_at")), arrived_at)
     return Seen(table, number, available, np.broadcast_to(_NEVER, number.shape), None)
 
 
@@ -235,11 +236,13 @@ def _split(gathered: _Gathered, refs: Sequence[FeatureRef], rows: int) -> list[L
     return looked
 
 
-def _micros(column: pa.ChunkedArray) -> Ints:
+def micros(column: pa.ChunkedArray) -> Ints:
+    """A column of instants as microseconds since the epoch."""
     values: Ints = np.asarray(column.cast(pa.int64()))
     return values
 
 
-def _integers(column: pa.ChunkedArray) -> Ints:
+def integers(column: pa.ChunkedArray) -> Ints:
+    """A column of integers."""
     values: Ints = np.asarray(column).astype(np.int64, copy=False)
     return values

@@ -65,6 +65,17 @@ def parse_spine(given: object, *, timestamp: str, service: FeatureService, added
     return Spine(table, timestamp, instants(table.column(timestamp), timestamp))
 
 
+def parse_entities(given: object, ref: FeatureRef) -> pa.Table:
+    """Keys of a reference's entity, each once, from a table or frame that has its key columns. Raises `InputError`."""
+    table = _arrow(given)
+    for column in ref.key_columns:
+        if column not in table.column_names:
+            raise UnknownNameError("key column", column, table.column_names, "entities")
+    keys = Spine(table, "", np.empty(0, np.int64)).keys(ref)
+    named = pa.table(dict(zip(ref.key_columns, keys, strict=True)))
+    return named.group_by(list(ref.key_columns)).aggregate([])
+
+
 def mature(spine: Spine, label: str, matured_at: str, now_us: int, immature: Immature) -> Spine:
     """The spine without the rows whose label was not known at `now_us` (microseconds).
 

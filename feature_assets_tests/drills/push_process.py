@@ -15,7 +15,7 @@ import pytest
 from feature_assets.crash import ARMED_BY
 from feature_assets.definition.project import Project
 from feature_assets.definition.service import FeatureService
-from feature_assets.online.codec import ValueCodec
+from feature_assets.online.contents import contents_of
 from feature_assets.online.push import PushOptions, push
 from feature_assets.settings import load_settings
 from feature_assets.store import FeatureStore
@@ -76,7 +76,7 @@ def killed_push(root: str, point: str, rows_at_once: int) -> None:
     with opened(Path(root)) as store:
         plan = store.plan_push(SPEND)
         assert plan is not None, "nothing is due"
-        options = PushOptions(pack=ValueCodec(SPEND.features).pack_table, rows_at_once=rows_at_once, batch=15)
+        options = PushOptions(contents_of(SPEND), rows_at_once=rows_at_once, batch=15)
         table = store.view_table(SPEND)
         push(plan, SPEND, table=table, ledger=store.ledger, store=store.online, clock=store.clock, options=options)
 

@@ -3,7 +3,7 @@
 The short form is the one that CI runs; the long form takes ten times as many requests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from feature_assets.offline.ledger import LedgerRow, life
 from feature_assets.online.item import BatchSection, Item, Recent, Row
 from feature_assets.online.memory import MemoryStore
-from feature_assets.online.protocol import Closing, Record, WriteProtocol
+from feature_assets.online.protocol import NO_CUT, Closing, Record, WriteProtocol
 from feature_assets.online.store import Outcome, Put, ReadResult, Stored
 from feature_assets.testing.checks import Kind
 from feature_assets.testing.faulty import FaultyStore
@@ -167,10 +167,12 @@ class VanishedStays(WriteProtocol):
 class UnchangedIsSkipped(WriteProtocol):
     """An item whose row is the same is left at the older state, which a sleeper may then write over."""
 
-    def with_batch(self, item: Item, n: int, sent_at: int, row: Row | None) -> Item | None:
+    def with_batch(
+        self, item: Item, n: int, sent_at: int, row: Row | None, upto: Mapping[str, int] = NO_CUT
+    ) -> Item | None:
         if item.batch is not None and item.batch.row == row:
             return None
-        return super().with_batch(item, n, sent_at, row)
+        return super().with_batch(item, n, sent_at, row, upto)
 
 
 class ServesTooSoon(WriteProtocol):

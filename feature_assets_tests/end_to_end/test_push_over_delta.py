@@ -26,11 +26,13 @@ from feature_assets.online.push import PushOptions, PushResult, push, push_steps
 from feature_assets.online.read_back import ReadBack, read_back
 from feature_assets.online.sqlite import SQLiteStore
 from feature_assets.online.store import Stored
+from feature_assets.online.winning_rows import WinningRows
 from feature_assets_tests.weather import view
 
 VIEW = view(buckets=4, delay=timedelta(hours=1))
 VERSION = view_version(VIEW)
 CODEC = ValueCodec(VIEW.features)
+CONTENTS = WinningRows(VIEW.entity.key_names, CODEC.pack_table, partitions_at_once=1)
 START = datetime(2026, 1, 10, tzinfo=UTC)
 AIRPORTS = [f"A{number}" for number in range(12)]
 
@@ -80,7 +82,7 @@ class Weather:
         """Push what is due; or only so many steps of it."""
         plan = self.plan()
         assert plan is not None
-        options = PushOptions(pack=CODEC.pack_table, batch=3, rows_at_once=1, partitions_at_once=1)
+        options = PushOptions(CONTENTS, batch=3, rows_at_once=1)
         table, ledger = feature_table(self.lake, VIEW), self.ledger
         if kill_after is None:
             return push(plan, VIEW, table=table, ledger=ledger, store=self.store, clock=self.clock, options=options)
@@ -98,7 +100,8 @@ class Weather:
             verdicts=Verdicts(self.lake),
             ledger=self.ledger,
             store=self.store,
-            pack=CODEC.pack_table,
+            contents=CONTENTS,
+            now=to_us(self.clock.now()),
         )
 
     def temps(self, life: int = 0) -> dict[str, object]:

@@ -11,8 +11,9 @@ from feature_assets.offline.ledger import LedgerRow, MemoryLedger
 from feature_assets.online.plan import PushPlan, plan_push
 from feature_assets.online.protocol import WriteProtocol
 from feature_assets.online.sections import Sections
+from feature_assets.online.winning_rows import WinningRows
 from feature_assets.testing.lake import MemoryTable, MemoryVerdicts
-from feature_assets.testing.world import DAY, FEATURE_SCHEMA, HOUR, SimulatedView, packed_values
+from feature_assets.testing.world import DAY, FEATURE_SCHEMA, HOUR, KEY_NAMES, SimulatedView, packed_values
 from feature_assets_tests.oracle.winning_rows import Commit, Row, state, touched
 
 DAYS = [f"2026-01-{number:02}" for number in range(1, 7)]
@@ -93,16 +94,16 @@ def test_a_push_computes_the_state(
         assert not since
         assert state(commits, failed, len(commits)) == {}
         return
-    sections = Sections(plan, VIEW, table, packed_values, WriteProtocol(), partitions_at_once)
+    sections = Sections(plan, VIEW, table, WinningRows(KEY_NAMES, packed_values, partitions_at_once), WriteProtocol())
     groups = [plan.buckets] if together else [(bucket,) for bucket in plan.buckets]
     found: dict[bytes, tuple[int, int, str, int] | None] = {}
     order: list[tuple[int, bytes]] = []
     for group in groups:
-        entities = sections.of(group)
+        entities = sections.of(group, 0)
         order += list(zip(buckets_of(entities.keys, VIEW.buckets).tolist(), entities.keys, strict=True))
-        some = sections.of(group, lambda entities: range(entities - 1, -1, -2))
+        some = sections.of(group, 0, lambda entities: range(entities - 1, -1, -2))
         assert (some.keys, some.rows) == (entities.keys[::-2], entities.rows[::-2]), "chosen ones have the same rows"
-        assert sections.of(group, lambda _: ()).keys == []
+        assert sections.of(group, 0, lambda _: ()).keys == []
         for key, row in zip(entities.keys, entities.rows, strict=True):
             value = None if row is None else msgspec.msgpack.decode(row.values, type=int)
             found[key] = None if row is None or value is None else (row.event_at, row.sequence, row.partition, value)

@@ -21,8 +21,9 @@ from feature_assets.online.push import PushOptions, PushPlan, PushResult, PushSt
 from feature_assets.online.read_back import ReadBack, read_back
 from feature_assets.online.settle import RetryPolicy
 from feature_assets.online.store import OnlineStore, Stored
+from feature_assets.online.winning_rows import WinningRows
 from feature_assets.testing.lake import MemoryTable, MemoryVerdicts
-from feature_assets.testing.world import FEATURE_SCHEMA, SimulatedView, packed_values
+from feature_assets.testing.world import FEATURE_SCHEMA, KEY_NAMES, SimulatedView, packed_values
 
 VERSION = "v1"
 START = datetime(2026, 1, 10, tzinfo=UTC)
@@ -59,10 +60,13 @@ def rows_of(values: Iterable[Value], buckets: int, sequence: int = 0) -> pa.Tabl
     return pa.table(columns, schema=FEATURE_SCHEMA)
 
 
+CONTENTS = WinningRows(KEY_NAMES, packed_values)
+
+
 def options(**changes: Any) -> PushOptions:  # noqa: ANN401 - each is of its field's type
     """No waiting, and few retries."""
     policy = RetryPolicy(jitter=lambda: 0.5, rounds=3)
-    plain = PushOptions(pack=packed_values, retries=policy, sleep=lambda _: None)
+    plain = PushOptions(CONTENTS, retries=policy, sleep=lambda _: None)
     return replace(plain, **changes)
 
 
@@ -143,7 +147,8 @@ class Balance:
             verdicts=self.verdicts,
             ledger=self.ledger,
             store=self.store,
-            pack=packed_values,
+            contents=CONTENTS,
+            now=to_us(self.clock.now()),
             sample=sample,
             seed=seed,
         )

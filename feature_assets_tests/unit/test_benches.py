@@ -62,3 +62,13 @@ def test_for_people_there_is_a_table_above_it(tmp_path: Path) -> None:
     *table, line = printed("online_read", *SMALL["online_read"], "--stores", "sqlite", folder=tmp_path)
     names = [figure["name"] for figure in json.loads(line)["figures"]]
     assert [row[: len(name)] for row, name in zip(table[1:], names, strict=True)] == names
+
+
+def test_windows_are_measured_against_bare_numpy(tmp_path: Path) -> None:
+    (line,) = printed("windows", "--quick", "--growth", "--json", folder=tmp_path)
+    result = json.loads(line)
+    for figure in result["figures"]:
+        require_figure(figure)
+    names = [figure["name"] for figure in result["figures"]]
+    assert names[:3] == [f"windows, {order}" for order in ("in order", "1% late", "20% late")]
+    assert len(set(names)) == len(names) == 10

@@ -12,14 +12,16 @@ from feature_assets.definition.version import view_version
 from feature_assets.definition.view import FeatureView
 from feature_assets.offline.ledger import retired
 from feature_assets.online.codec import ValueCodec
+from feature_assets.online.contents import contents_of
 from feature_assets.online.push import PushOptions, ReadBack, read_back
 from feature_assets.online.sqlite import SQLiteStore
+from feature_assets.online.winning_rows import WinningRows
 from feature_assets.serving.status import Status
 from feature_assets_tests.histories import view_of
 from feature_assets_tests.published import Published, at
 
 SHORT = timedelta(days=2)
-MARGIN = PushOptions(pack=ValueCodec([]).pack_table).expiry_margin
+MARGIN = PushOptions(WinningRows((), ValueCodec([]).pack_table)).expiry_margin
 ASKED = [{"carrier": "UA"}]
 
 
@@ -49,7 +51,7 @@ class World:
             verdicts=verdicts,
             ledger=self.published.ledger,
             store=self.store,
-            pack=ValueCodec(view.features).pack_table,
+            contents=contents_of(view),
             now=to_us(self.published.clock.now()),
         )
 

@@ -9,7 +9,7 @@ from feature_assets.clock import to_us
 from feature_assets.offline.ledger import retired
 from feature_assets.online.push import push_steps
 from feature_assets.testing.world import SimulatedView
-from feature_assets_tests.unit.balance import START, VERSION, Balance, at, day, options
+from feature_assets_tests.unit.balance import CONTENTS, START, VERSION, Balance, at, day, options
 
 
 def test_nothing_is_due_before_something_has_passed() -> None:
@@ -165,7 +165,7 @@ def test_the_end_of_a_day_is_the_start_of_the_next_and_the_sequence_decides(part
     world.commit_rows({day(1): [("e0", at(2), 1), ("e1", at(2), 1)]}, sequence=5)
     world.commit_rows({day(2): [("e0", at(2), 2)]}, sequence=4)
     world.commit_rows({day(3): [("e1", at(3), 3)]}, sequence=4)
-    world.push(chosen=options(partitions_at_once=partitions_at_once))
+    world.push(chosen=options(contents=replace(CONTENTS, partitions_at_once=partitions_at_once)))
     assert (world.value("e0"), world.value("e1")) == (1, 3)
 
 
@@ -192,7 +192,7 @@ def test_rows_may_be_read_in_pieces() -> None:
         for number in range(1, 9):
             world.commit_days({number: [(f"e{number % 5}", number), (f"e{number % 3}", -number)]})
     whole.push()
-    pieces.push(chosen=options(batch=1, rows_at_once=1, partitions_at_once=1))
+    pieces.push(chosen=options(batch=1, rows_at_once=1, contents=replace(CONTENTS, partitions_at_once=1)))
     assert [pieces.value(f"e{entity}") for entity in range(5)] == [whole.value(f"e{entity}") for entity in range(5)]
     assert [row.kind for row in pieces.ledger_rows()] == ["intent", "intent", "ack", "ack", "serving"]
 
@@ -219,7 +219,7 @@ def test_items_are_written_in_the_order_of_their_buckets() -> None:
 
 
 def test_an_item_of_a_view_with_a_time_to_live_may_expire() -> None:
-    world = Balance(view=SimulatedView(ttl=timedelta(days=30)))
+    world = Balance(view=SimulatedView(kept_for=timedelta(days=30)))
     world.commit(d1=[("e0", 1)])
     recorded: dict[bytes, int | None] = {}
     write = world.store.write

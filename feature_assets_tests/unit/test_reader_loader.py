@@ -22,7 +22,7 @@ from feature_assets.offline.delta_ledger import DeltaLedger
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.table import feature_table
 from feature_assets.offline.verdicts import Verdicts
-from feature_assets.online.codec import ValueCodec
+from feature_assets.online.contents import contents_of
 from feature_assets.online.memory import MemoryStore
 from feature_assets.online.plan import plan_push
 from feature_assets.online.push import PushOptions, push
@@ -100,7 +100,7 @@ class Lakeside:
             view, version=version, table=table, verdicts=self.verdicts, ledger=self.ledger, target=self.store.target
         )
         assert plan is not None
-        options = PushOptions(pack=ValueCodec(view.features).pack_table)
+        options = PushOptions(contents_of(view))
         push(plan, view, table=table, ledger=self.ledger, store=self.store, clock=self.clock, options=options)
 
     def weather(self, day: int) -> list[dict[str, object]]:

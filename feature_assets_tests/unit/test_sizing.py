@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from feature_assets.compute.engine import view_schema
 from feature_assets.compute.keys import encoded_keys
 from feature_assets.definition.view import FeatureView
-from feature_assets.online.codec import ValueCodec
+from feature_assets.online.contents import contents_of
 from feature_assets.online.memory import MemoryStore
 from feature_assets.online.sizing import ViewSize, sized
 from feature_assets.online.store import Stored
@@ -50,7 +50,7 @@ def size_of(view: FeatureView, days: Days) -> ViewSize:
     for number in range(len(days)):
         table.commit({day(number).isoformat(): partition_table(view, rows_of(days, number))})
     partitions = {day(number).isoformat() for number in range(len(days))}
-    return sized(view, table, partitions, ValueCodec(view.features).pack_table)
+    return sized(view, table, partitions, contents_of(view))
 
 
 def pushed_bytes(days: Days) -> list[int]:

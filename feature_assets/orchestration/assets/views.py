@@ -71,7 +71,7 @@ def _data_version(view: FeatureView, done: ViewCommit) -> dg.DataVersion | None:
 def _metadata(view: FeatureView, done: ViewCommit) -> dict[str, dg.MetadataValue]:
     schema = view_schema(view)
     table = pa.concat_tables(list(done.tables.values())) if done.tables else schema.empty_table()
-    features = [feature.name for feature in view.features]
+    features = list(view.stored_names)
     out = {
         **commit_metadata(done.commit),
         **table_metadata(table, features),

@@ -1,0 +1,1 @@
+"""The algebra of aggregates: lift records, merge states, finish to values. Pure; one for batch, stream and training."""

@@ -1,0 +1,164 @@
+"""Slots: what is kept of records to finish aggregates from, many cells at a time.
+
+A *cell* is any set of records: a tile of an entity, a window of a training row. A *slot* is one kind of state, e.g. the
+exact sum of a column; aggregates that need the same share it. *Cells* are the states of a slot for many cells.
+
+Invariant, for every slot: `merge(lift(a), lift(b)) == lift(a + b)`, bit for bit, whatever the split and the order of
+records; `decode(encode(cells)) == cells`; and equal cells have equal bytes. So a state is a function of the set of
+records alone, and nothing downstream can tell in how many steps it was reached.
+
+It knows no windows, tiles, entities or visibility.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Ints = npt.NDArray[np.int64]
+Kind = Literal["additive", "extreme", "object"]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records of a view. `columns`: those that are asked for, as stored; `event_at`, `sequence`: int64, their order."""
+
+    columns: Mapping[str, pa.Array]
+    event_at: Ints
+    sequence: Ints
+
+    def __len__(self) -> int:
+        return len(self.event_at)
+
+    def take(self, rows: Ints) -> "Records":
+        """Some of them, in that order."""
+        index = pa.array(rows)
+        columns = {name: column.take(index) for name, column in self.columns.items()}
+        return Records(columns, self.event_at[rows], self.sequence[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Additive:
+    """Cells whose merge is addition, exactly: `values` is int64 of shape (cells, width).
+
+    Column `i` counts multiples of 2**(32 * (base + i)) where a slot keeps digits of numbers; where it keeps plain
+    counts, `base` is 0 and means nothing. Digits may be any int64, also negative: two cells that stand for the same
+    number may differ in them until they are `canonical` (see `exact`). Records are fewer than 2**31, so none overflows.
+    """
+
+    base: int
+    values: Ints
+
+
+C = TypeVar("C")
+"""Cells: `Additive`, an array of one number per cell (kind "extreme"), or of one object per cell (kind "object")
+or whatever else a slot of that kind keeps for itself; `len` says how many cells it is."""
+
+
+class Slot(ABC, Generic[C]):
+    """One kind of state. Instances are immutable and compare by `name`.
+
+    `name`: canonical, unique in a layout, e.g. "sum(amount)"; part of what identifies stored bytes, so it never changes
+    its meaning. `columns`: the columns that it lifts from. `kind` says what its cells are, for kernels that are faster
+    for some: `Additive`; an int64 or float64 array with an identity element for empty cells (merge is `np.minimum` or
+    `np.maximum`, see `is_greatest`); or an array of objects, `None` for an empty cell, or other cells
+    that only the slot's own methods look into. `max_bytes`: how many bytes a cell takes at most, if that is known.
+    """
+
+    kind: ClassVar[Kind]
+    name: str
+    columns: tuple[str, ...]
+    is_greatest: bool = False
+    max_bytes: int | None = None
+
+    @abstractmethod
+    def empty(self, cells: int) -> C:
+        """Cells without records."""
+
+    @abstractmethod
+    def lift(self, records: Records, cell: Ints, cells: int) -> C:
+        """The cells 0 to `cells` - 1 of records, of which `cell` says where each belongs. `cell` ascends."""
+
+    @abstractmethod
+    def merge(self, states: C, group: Ints, groups: int) -> C:
+        """Merge cells into groups 0 to `groups` - 1; `group` says where each cell belongs, and ascends."""
+
+    @abstractmethod
+    def take(self, states: C, cells: Ints) -> C:
+        """Some cells, in that order; a cell may be taken more than once."""
+
+    @abstractmethod
+    def concat(self, parts: Sequence[C]) -> C:
+        """All cells of the parts, one part after the other."""
+
+    @abstractmethod
+    def encode(self, states: C, counts: Ints) -> tuple[npt.NDArray[np.uint8], list[bytes]]:
+        """The bytes of cells that stand item after item, `counts[i]` of them in item `i`: a code and a blob per item.
+
+        The code says how the blob is to be read; it is 0, and the blob empty, where all cells of an item are.
+        """
+
+    @abstractmethod
+    def decode(self, codes: npt.NDArray[np.uint8], blobs: Sequence[bytes | memoryview], counts: Ints) -> C:
+        """The cells of these items. Raises `CodecError` for a code or a blob that is none."""
+
+    def pruned(self, states: C, counts: Ints) -> C:
+        """The cells without what no window that is a suffix of time can need: what later tiles of their item repeat.
+
+        `states` stand item after item (`counts` of each), within an item by ascending time. For slots whose state is a
+        list of which a suffix needs only the end. The default keeps everything.
+        """
+        del counts
+        return states
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Slot) and (type(self), self.name) == (type(other), other.name)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.name))
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The values of a feature for some cells: null where there is none; `overflow` where a bound was passed."""
+
+    values: pa.Array
+    overflow: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What cells are windows of, for functions that need to know: `as_of` and `start` of each, int64 microseconds."""
+
+    as_of: Ints
+    start: Ints
+
+
+class Computation(ABC):
+    """How one aggregate is computed: from which slots, and how these are finished. Immutable.
+
+    `slots`: in the order in which `finish` takes their cells. `error_bound`: of what is answered against the true value
+    over the same records, for people and for the feature's metadata; empty if it is exact.
+    """
+
+    slots: tuple[Slot[Any], ...]
+    error_bound: str = ""
+
+    @abstractmethod
+    def finish(self, cells: Sequence[Any], asked: Asked) -> Finished:
+        """The values of as many cells as `asked` has."""
+
+
+def segments(cell: Ints) -> tuple[Ints, Ints]:
+    """For ascending cell numbers: the cells that have records, and the place of the first record of each."""
+    if not len(cell):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    first = np.flatnonzero(np.append(True, cell[1:] != cell[:-1]))
+    return cell[first], first

@@ -1,0 +1,232 @@
+"""The bytes of a ring, and back: many items at a time.
+
+Invariant: equal rings have equal bytes; what was damaged, or written for another layout or by a newer release, is an
+error and never another ring.
+
+Little endian throughout:
+
+    u1            format, now 1
+    4 bytes       fingerprint of the layout: which slots it has and which hops
+    i8            rolled_at, microseconds
+    u2 * levels   how many tiles there are of each level, from the finest hop to the coarsest
+    u1 u1         codes of the two parts that say where tiles start
+    u1 * slots    code of each slot's cells
+    u4 * slots    length of each slot's cells
+    bytes         for each level, from the coarsest: how many hops before that of rolled_at its first tile is; 0 if none
+    bytes         for each tile, in their order, but the first of each level: how many hops are left out before it
+    bytes         the cells of each slot, as the slot encodes them, one slot after the other
+    u4            CRC-32 (ISO-HDLC, as in zlib) of everything before it
+
+The tile for all time is the first of its level, 0 hops before. Where tiles start is packed by
+`packing.packed_integers`; how long the two parts are follows from their codes. Tiles of which none is left out take no
+bytes. No bytes at all are a ring without tiles.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_assets.compute.aggregates.layout import ALL_TIME, FINGERPRINT_BYTES, Layout
+from feature_assets.compute.aggregates.packing import OFFSET, packed_integers, unpacked_integers
+from feature_assets.compute.aggregates.slot import Ints
+from feature_assets.compute.tile_rolling import BEFORE_ALL, NEVER, Rings, empty_rings
+from feature_assets.errors import CodecError, ItemTooLargeError
+
+FORMAT: Final = 1
+CHECK_BYTES: Final = 4
+_INTACT: Final = crc32(b"\0" * CHECK_BYTES)
+"""The CRC-32 of anything followed by its own CRC-32."""
+_MOST: Final = 2**16 - 1
+_WORD: Final = 8
+_DAMAGED: Final = "the stored bytes are damaged or not ours; retire the version on this store and push it again"
+
+
+def packed(rings: Rings) -> list[bytes]:
+    """The bytes of each item's ring; none of a ring without tiles. Raises `ItemTooLargeError` for too many tiles."""
+    layout, tiles = rings.layout, rings.tiles
+    _require_few(rings)
+    headers = np.zeros(len(rings), header_of(layout))
+    headers["format"] = FORMAT
+    headers["fingerprint"] = np.frombuffer(layout.fingerprint, np.uint8)
+    headers["rolled_at"], headers["counts"] = rings.rolled_at, rings.counts
+    headers["places"], columns = _packed_starts(rings)
+    for number, (slot, cells) in enumerate(zip(layout.slots, rings.cells, strict=True)):
+        codes, blobs = slot.encode(cells, tiles)
+        headers["codes"][:, number] = codes
+        headers["lengths"][:, number] = np.fromiter(map(len, blobs), np.int64, len(blobs))
+        columns.append(blobs)
+    size, heads = headers.dtype.itemsize, headers.tobytes()
+    found = []
+    for item, (some, *parts) in enumerate(zip((tiles > 0).tolist(), *columns, strict=True)):
+        body = b"".join((heads[item * size : (item + 1) * size], *parts)) if some else b""
+        found.append(body + crc32(body).to_bytes(CHECK_BYTES, "little") if some else b"")
+    return found
+
+
+def unpacked(layout: Layout, blobs: Sequence[bytes]) -> Rings:
+    """The rings of these bytes. Raises `CodecError`, naming the view and the blob's place, for what is none of its."""
+    there = [item for item, blob in enumerate(blobs) if blob]
+    if not there:
+        return empty_rings(layout, len(blobs))
+    given = blobs if len(there) == len(blobs) else [blobs[item] for item in there]
+    headers = _headers(layout, given, there)
+    counts = headers["counts"].astype(np.int64)
+    tiles = counts.sum(axis=1)
+    parts = _parts(layout, headers, given, there)
+    try:
+        starts = _unpacked_starts(layout, headers, counts, parts[:2])
+        cells = tuple(
+            slot.decode(np.ascontiguousarray(headers["codes"][:, number]), part, tiles)
+            for number, (slot, part) in enumerate(zip(layout.slots, parts[2:], strict=True))
+        )
+    except CodecError as error:
+        raise CodecError(f"rings of view {layout.name!r}: {error.message}", hint=error.hint) from error
+    all_counts, all_rolled = np.zeros((len(blobs), len(layout.levels)), np.int64), np.full(len(blobs), NEVER)
+    all_counts[there], all_rolled[there] = counts, headers["rolled_at"]
+    return Rings(layout, all_counts, starts, cells, all_rolled)
+
+
+def fits(layout: Layout, blob: bytes) -> bool:
+    """Whether bytes say that they are a ring of this layout, damaged or not."""
+    return not blob or (blob[:1] == bytes([FORMAT]) and blob[1 : 1 + FINGERPRINT_BYTES] == layout.fingerprint)
+
+
+def header_of(layout: Layout) -> "np.dtype[np.void]":
+    """What every ring of a layout begins with."""
+    slots, levels = len(layout.slots), len(layout.levels)
+    return np.dtype(
+        [
+            ("format", "u1"),
+            ("fingerprint", "u1", (FINGERPRINT_BYTES,)),
+            ("rolled_at", "<i8"),
+            ("counts", "<u2", (levels,)),
+            ("places", "u1", (2,)),
+            ("codes", "u1", (slots,)),
+            ("lengths", "<u4", (slots,)),
+        ]
+    )
+
+
+# -------------------------------------------------------------------------------------------------- where tiles start
+
+
+def _packed_starts(rings: Rings) -> tuple[npt.NDArray[np.uint8], list[list[bytes]]]:
+    """The codes and the bytes of both parts."""
+    hops, level, counts = _hops(rings.layout), rings.level, rings.counts[:, ::-1]
+    step = np.where(hops[level] == ALL_TIME, 0, rings.starts // hops[level])
+    some = counts > 0
+    first = (np.cumsum(counts) - counts.ravel())[some.ravel()]
+    ago = np.zeros(counts.shape, np.int64)
+    ago[some] = _now(hops, rings.rolled_at)[some] - step[first]
+    is_later = np.ones(len(step), np.bool_)
+    is_later[first] = False
+    left_out = np.diff(step, prepend=0)[is_later] - 1
+    codes, blobs = packed_integers(ago.ravel(), np.full(len(rings), len(hops)))
+    other_codes, other_blobs = packed_integers(left_out, (counts - some).sum(axis=1))
+    return np.stack((codes, other_codes), axis=1), [blobs, other_blobs]
+
+
+def _unpacked_starts(layout: Layout, headers: Any, counts: Ints, parts: Sequence[Sequence[bytes]]) -> Ints:  # noqa: ANN401 - a structured array
+    hops, codes = _hops(layout), np.ascontiguousarray(headers["places"].T)
+    counted = counts[:, ::-1]
+    some = counted > 0
+    ago = unpacked_integers(codes[0], parts[0], np.full(len(counts), len(hops))).reshape(counted.shape)
+    left_out = unpacked_integers(codes[1], parts[1], (counted - some).sum(axis=1))
+    first = (np.cumsum(counted) - counted.ravel())[some.ravel()]
+    step = np.ones(int(counts.sum()), np.int64)
+    step[first] = 0
+    if codes[1].any():
+        step[step > 0] += left_out
+    # From the first of each level on; what was counted before that is taken off again.
+    total = np.cumsum(step)
+    begin = (_now(hops, headers["rolled_at"].astype(np.int64)) - ago)[some] - total[first]
+    hop = np.broadcast_to(hops[::-1], counted.shape)[some]
+    number = np.repeat(np.arange(len(first)), counted[some])
+    if hops[-1] != ALL_TIME:
+        starts: Ints = (begin[number] + total) * hop[number]
+        return starts
+    is_all = hop == ALL_TIME
+    starts = (begin[number] + total) * np.where(is_all, 0, hop)[number]
+    starts[first[is_all]] = BEFORE_ALL
+    return starts
+
+
+def _now(hops: Ints, rolled_at: Ints) -> Ints:
+    """The number of the hop that each item was rolled up in, of each level, from the coarsest."""
+    coarsest = hops[::-1]
+    return np.where(coarsest == ALL_TIME, 0, rolled_at[:, None] // coarsest)
+
+
+def _hops(layout: Layout) -> Ints:
+    return np.array([level.hop for level in layout.levels], np.int64)
+
+
+# --------------------------------------------------------------------------------------------------- heads and bodies
+
+
+def _headers(layout: Layout, blobs: Sequence[bytes], there: Sequence[int]) -> Any:  # noqa: ANN401 - a structured array
+    form = header_of(layout)
+    for place, blob in enumerate(blobs):
+        if crc32(blob) != _INTACT or len(blob) < form.itemsize + CHECK_BYTES:
+            raise _unreadable(layout, blob, there[place])
+    headers = np.frombuffer(b"".join([blob[: form.itemsize] for blob in blobs]), form)
+    ours = headers["format"] == FORMAT
+    ours &= (headers["fingerprint"] == np.frombuffer(layout.fingerprint, np.uint8)).all(axis=1)
+    if not ours.all():
+        place = int(np.flatnonzero(~ours)[0])
+        raise _unreadable(layout, blobs[place], there[place])
+    return headers
+
+
+def _parts(layout: Layout, headers: Any, blobs: Sequence[bytes], there: Sequence[int]) -> list[list[bytes]]:  # noqa: ANN401 - a structured array
+    """The bytes between head and check of each blob: where tiles start, and then slot by slot."""
+    counts = headers["counts"].astype(np.int64)
+    later = counts.sum(axis=1) - np.count_nonzero(counts, axis=1)
+    places = headers["places"].astype(np.int64)
+    values = np.stack((np.full(len(counts), counts.shape[1]), later), axis=1)
+    # What a blob of `packed_integers` is long; of other codes something, which is refused when it is read.
+    sizes = places % OFFSET * values + np.where((places >= OFFSET) & (values > 0), _WORD, 0)
+    sizes = np.column_stack((sizes, headers["lengths"].astype(np.int64)))
+    ends = np.cumsum(sizes, axis=1) + headers.dtype.itemsize
+    lengths = np.fromiter(map(len, blobs), np.int64, len(blobs))
+    wrong = np.flatnonzero(lengths != ends[:, -1] + CHECK_BYTES)
+    if len(wrong):
+        place = int(wrong[0])
+        what = f"ring {there[place]} of view {layout.name!r}: {lengths[place]} bytes, its head says {ends[place, -1]}"
+        raise CodecError(what, hint=_DAMAGED)
+    found, start = [], [headers.dtype.itemsize] * len(blobs)
+    # Much is nothing but zeros, which takes no bytes, of every item.
+    for number, column in enumerate(ends.T):
+        if not sizes[:, number].any():
+            found.append([b""] * len(blobs))
+            continue
+        end = column.tolist()
+        found.append([blob[one:other] for blob, one, other in zip(blobs, start, end, strict=True)])
+        start = end
+    return found
+
+
+def _require_few(rings: Rings) -> None:
+    many = np.flatnonzero(rings.counts.max(axis=1, initial=0) > _MOST)
+    if len(many):
+        item = int(many[0])
+        what = f"ring {item} of view {rings.layout.name!r}: {rings.counts[item].max()} tiles of one hop, of {_MOST}"
+        raise ItemTooLargeError(what, hint="are its records dated far ahead? else choose a longer hop for the windows")
+
+
+def _unreadable(layout: Layout, blob: bytes, item: int) -> CodecError:
+    where = f"ring {item} of view {layout.name!r}"
+    if blob[0] > FORMAT:
+        return CodecError(
+            f"{where}: written in format {blob[0]}, and this release reads up to format {FORMAT}",
+            hint="upgrade this reader before the writers, or let a writer of this release push the view again",
+        )
+    if crc32(blob) == _INTACT and not fits(layout, blob):
+        return CodecError(
+            f"{where}: made for other aggregates or hops than the view declares",
+            hint="it is of another version of the view; push the view again, or read it with the code that wrote it",
+        )
+    return CodecError(f"{where}: {len(blob)} bytes cannot be read", hint=_DAMAGED)
