@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from dagster import AssetKey
 from dagster._core.code_pointer import CodePointer
 from dagster._core.definitions.reconstruct import initialize_repository_def_from_pointer
 
-from feature_assets.cli import app
+from feature_assets.cli import app, maintenance
 from feature_assets_tests.end_to_end.conftest import Cli
 
 ROOT = Path(__file__).parents[2]
@@ -58,14 +59,23 @@ def test_the_definition_in_a_file_of_its_own_is_what_dagster_shows(
     assert {key.name for key in repository.asset_graph.asset_check_keys} == {"expectations", "read_back"}
 
 
+def commands() -> list[str]:
+    return [*names_of(app), *(str(group.name) for group in app.registered_groups)]
+
+
+def names_of(group: typer.Typer) -> list[str]:
+    return [str(command.name or getattr(command.callback, "__name__", "")) for command in group.registered_commands]
+
+
 @pytest.mark.parametrize("page", [README, OPERATIONS], ids=["README", "operations"])
 def test_every_make_target_and_command_that_a_page_names_exists(page: str) -> None:
     targets = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z]+)", page, re.MULTILINE)) <= targets
-    commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     named = set(re.findall(r"\bfeature-assets ([a-z][a-z-]*)", page))
     assert named
-    assert named <= commands
+    assert named <= set(commands())
+    of_group = set(re.findall(r"\bmaintenance ([a-z]+)", page))
+    assert of_group <= set(names_of(maintenance.group))
 
 
 def test_the_table_of_commands_is_whole_and_its_options_exist(cli: Cli) -> None:
@@ -74,12 +84,12 @@ def test_the_table_of_commands_is_whole_and_its_options_exist(cli: Cli) -> None:
     named: set[str] = set()
     for row in rows:
         for words in re.findall(r"`([^`]+)`", row.split(" | ")[0]):
-            name = words.split()[0]
+            name, *more = words.split()
             named.add(name)
-            told = cli(name, "--help").stdout
+            told = cli(name, *(word for word in more[:1] if name == "maintenance"), "--help").stdout
             for option in re.findall(r"(?<![\w-])--?[a-z-]+", row):
                 assert option in told, f"{name}: {option}"
-    assert named == {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    assert named == set(commands())
 
 
 @pytest.mark.parametrize(
