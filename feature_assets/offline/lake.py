@@ -112,7 +112,13 @@ class Lake:
             what = faults.cleaned(str(error.__cause__), self.storage_options)
             raise integrity.explained(Path(uri), table, what) from error
 
-    def create(self, schema: pa.Schema, *parts: str, partition_by: str | None = None) -> DeltaTable:
+    def create(
+        self,
+        schema: pa.Schema,
+        *parts: str,
+        partition_by: str | None = None,
+        properties: Mapping[str, str | None] | None = None,
+    ) -> DeltaTable:
         """A handle on a table, made with `schema` if it is not there; who loses that race gets the winner's table."""
         if self.exists(*parts):
             return self.open(*parts)
@@ -126,6 +132,9 @@ class Lake:
                     schema=Schema.from_arrow(schema),
                     mode="error",
                     partition_by=[partition_by] if partition_by else None,
+                    configuration=properties,
+                    # Properties of our own are none that Delta knows.
+                    raise_if_key_not_exists=False,
                     storage_options=dict(self.storage_options),
                     # A retry would commit this schema over the winner's, as the table's second version.
                     commit_properties=CommitProperties(max_commit_retries=0),

@@ -150,7 +150,8 @@ class PartitionedTable:
 
     def _writable(self) -> DeltaTable:
         """A handle on the table, made if absent, with the columns that this definition adds."""
-        handle = self.lake.create(self.stored, *self.path, partition_by="month")
+        said = source_positions.properties(self._counted_in)
+        handle = self.lake.create(self.stored, *self.path, partition_by="month", properties=said)
         handle = evolved(self.lake, self.path, handle, self.stored, self.schema)
         return source_positions.kept(self.lake, self.path, handle, self._counted_in)
 

@@ -39,6 +39,11 @@ def is_comparable(version: Counted, before: Counted) -> bool:
     return bool(own) and own == before.counted_in()
 
 
+def properties(said: str) -> dict[str, str | None]:
+    """What a table is made with, to say it."""
+    return {COUNTED_IN: said} if said else {}
+
+
 def said_by(handle: DeltaTable) -> str | None:
     """What a table says."""
     found: str | None = handle.metadata().configuration.get(COUNTED_IN)

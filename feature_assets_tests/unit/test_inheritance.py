@@ -150,6 +150,7 @@ def test_a_table_that_was_made_before_tables_said_it_is_told_with_the_next_commi
     table = feature_table(world.lake, reports)
     with monkeypatch.context() as before:
         before.setattr("feature_assets.offline.source_positions.kept", lambda _lake, _parts, handle, _said: handle)
+        before.setattr("feature_assets.offline.source_positions.properties", lambda _said: {})
         world.materialize(reports, 1)
     assert table.counted_in() is None
     world.materialize(reports, 2)
