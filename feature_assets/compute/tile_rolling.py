@@ -92,8 +92,7 @@ def ring_of_records(layout: Layout, records: Records, item: Ints, items: int, no
 
 def appended(rings: Rings, records: Records, item: Ints, now: int | Ints) -> Rings:
     """The rings with more records, rolled up for `now`; one that has been for a later instant, for that."""
-    rolled_at = np.maximum(rings.rolled_at, now)
-    return merged(rings, ring_of_records(rings.layout, records, item, len(rings), rolled_at), rolled_at)
+    return merged(rings, ring_of_records(rings.layout, records, item, len(rings), now), now)
 
 
 def merged(one: Rings, other: Rings, now: int | Ints) -> Rings:

@@ -126,6 +126,7 @@ def test_sections_are_read_together_as_one_ring(story: Story) -> None:
     require_answers(story, [batch, stream], story.now)
     assert same(merged(batch, stream, story.now), ring_of(story, story.now))
     assert same(merged(stream, batch, story.now), ring_of(story, story.now))
+    assert same(merged(batch, stream, earlier), ring_of(story, story.now)), "what one was rolled up for holds for both"
 
 
 @settings(max_examples=400)
