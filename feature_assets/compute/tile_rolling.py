@@ -83,7 +83,7 @@ def empty_rings(layout: Layout, items: int) -> Rings:
 def ring_of_records(layout: Layout, records: Records, item: Ints, items: int, now: int | Ints) -> Rings:
     """The rings of `items` items, rolled up for `now` (of all, or of each). `item`: whose a record is; in any order."""
     rolled_at = np.broadcast_to(np.asarray(now, np.int64), (items,)).copy()
-    level = _level(layout, records.event_at, np.zeros(len(records), np.int64), rolled_at[item])
+    level = _level(layout, records.event_at, rolled_at[item])
     placed = _placed(layout, item, records.event_at, level)
     chosen = records if placed.is_everything else records.take(placed.rows)
     cells = [slot.lift(chosen, placed.tile, len(placed.item)) for slot in layout.slots]
@@ -92,8 +92,7 @@ def ring_of_records(layout: Layout, records: Records, item: Ints, items: int, no
 
 def appended(rings: Rings, records: Records, item: Ints, now: int | Ints) -> Rings:
     """The rings with more records, rolled up for `now`; one that has been for a later instant, for that."""
-    rolled_at = np.maximum(rings.rolled_at, now)
-    return merged(rings, ring_of_records(rings.layout, records, item, len(rings), rolled_at), rolled_at)
+    return merged(rings, ring_of_records(rings.layout, records, item, len(rings), now), now)
 
 
 def merged(one: Rings, other: Rings, now: int | Ints) -> Rings:
@@ -101,14 +100,19 @@ def merged(one: Rings, other: Rings, now: int | Ints) -> Rings:
     rolled_at = np.maximum(np.maximum(one.rolled_at, other.rolled_at), now)
     cells = [slot.concat([a, b]) for slot, a, b in zip(one.layout.slots, one.cells, other.cells, strict=True)]
     item = np.concatenate((one.item, other.item))
-    start, level = np.concatenate((one.starts, other.starts)), np.concatenate((one.level, other.level))
-    return _rolled(one.layout, item, start, level, cells, rolled_at)
+    return _rolled(one.layout, item, np.concatenate((one.starts, other.starts)), cells, rolled_at)
 
 
 def rolled(rings: Rings, now: int | Ints) -> Rings:
     """The same rings, rolled up for `now`, or for a later instant that one has been for already."""
     rolled_at = np.maximum(rings.rolled_at, now)
-    return _rolled(rings.layout, rings.item, rings.starts, rings.level, rings.cells, rolled_at)
+    return _rolled(rings.layout, rings.item, rings.starts, rings.cells, rolled_at)
+
+
+def earliest(layout: Layout, now: int) -> int | None:
+    """From when on records count in a ring that is rolled up for `now`, in microseconds; None: all do."""
+    hop, reach = layout.levels[-1].hop, layout.levels[-1].reach
+    return None if reach is None else (now - reach - spare(hop)) // hop * hop
 
 
 def tile_capacity(layout: Layout) -> int:
@@ -161,9 +165,9 @@ def _placed(layout: Layout, item: Ints, at: Ints, level: Ints) -> _Placed:
     return _Placed(kept, np.cumsum(first) - 1, is_everything, item[first], start[first], level[first])
 
 
-def _rolled(layout: Layout, item: Ints, start: Ints, level: Ints, cells: Sequence[Any], rolled_at: Ints) -> Rings:
+def _rolled(layout: Layout, item: Ints, start: Ints, cells: Sequence[Any], rolled_at: Ints) -> Rings:
     """Rings from tiles in any order, of which several may be of the same span."""
-    placed = _placed(layout, item, start, _level(layout, start, level, rolled_at[item]))
+    placed = _placed(layout, item, start, _level(layout, start, rolled_at[item]))
     found = []
     for slot, states in zip(layout.slots, cells, strict=True):
         mine = states if placed.is_everything else slot.take(states, placed.rows)
@@ -192,16 +196,19 @@ def _settled(layout: Layout, placed: _Placed, cells: Sequence[Any], rolled_at: I
     return Rings(layout, counts, placed.start, tuple(kept), rolled_at)
 
 
-def _level(layout: Layout, at: Ints, least: Ints, rolled_at: Ints) -> Ints:
-    """The level at which what happened `at` stands, from `least` on; -1 if nothing needs it any more."""
+def _level(layout: Layout, at: Ints, rolled_at: Ints) -> Ints:
+    """The level at which what happened `at` stands; -1 if nothing needs it any more.
+
+    Of a tile `at` is its start: levels before its own were left by the whole block, and are not come back to.
+    """
     found = np.full(len(at), -1, np.int64)
     for number in reversed(range(len(layout.levels))):
         hop, reach = layout.levels[number].hop, layout.levels[number].reach
-        needed = least <= number
-        if reach is not None:
-            unit = _unit(layout, number)
-            needed &= at // unit * unit + unit > rolled_at - reach - spare(hop)
-        found[needed] = number
+        if reach is None:
+            found[:] = number
+            continue
+        unit = _unit(layout, number)
+        found[at // unit * unit + unit > rolled_at - reach - spare(hop)] = number
     return found
 
 

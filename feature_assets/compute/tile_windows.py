@@ -118,7 +118,7 @@ class _Places:
         known = np.concatenate([bound.ravel() for pair in bounds for bound in pair])
         known = known[(known != BEGINNING) & (known != OPEN)] // self._hop if self._hop != ALL_TIME else known[:0]
         self._least = int(known.min()) - 1 if len(known) else 0
-        self._greatest = int(known.max()) + 1 if len(known) else 0
+        self._greatest = int(known.max()) if len(known) else 0
         self._span = self._greatest - self._least + 1
         # Item and start in one integer, ascending.
         self._tiles = rings.item * self._span + self._steps(rings.starts)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from feature_assets.compute.aggregates.layout import Layout
 from feature_assets.compute.aggregates.slot import Records
-from feature_assets.compute.tiles import packed, ring_of_records, rolled, unpacked
+from feature_assets.compute.tiles import earliest, packed, ring_of_records, rolled, unpacked
 from feature_assets.online.item import Row
 from feature_assets.online.matching import instants, matched
 from feature_assets.online.sections import State
@@ -57,10 +57,9 @@ class TileRings:
 
     def _first(self, names: Sequence[str], now: int) -> int:
         """The place of the first partition that may hold a record which counts from `now` on."""
-        if self.layout.reach is None:
+        horizon = earliest(self.layout, now)
+        if horizon is None:
             return 0
-        # As far back as anything looks, and the spare tile.
-        horizon = now - self.layout.reach - self.layout.levels[-1].hop
         # A record may be at the very end of its partition, which is a day later than the partition's name says.
         day = str(np.datetime64(horizon, "us").astype("datetime64[D]") - np.timedelta64(1, "D"))
         return next((place for place, name in enumerate(names) if name >= day), len(names))

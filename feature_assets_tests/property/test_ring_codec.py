@@ -139,6 +139,17 @@ def test_where_tiles_start_takes_next_to_nothing() -> None:
     assert len(sparse) == len(alone) + 1 + 2 + 2, "what is left out before a tile takes a byte, and so does a count"
 
 
+def test_gaps_that_are_all_alike_take_as_little() -> None:
+    view = view_of([(("count", None, None), [Window.sliding(timedelta(minutes=20), hop=timedelta(seconds=10))])])
+    now = 3_000_000_000
+    at = np.arange(now, now - 1_200_000_000, -30_000_000)
+    zeros = np.zeros(len(at), np.int64)
+    rings = ring_of_records(layout_of(view), Records({}, at, zeros), zeros, 1, now)
+    (blob,) = packed(rings)
+    assert same(unpacked(layout_of(view), [blob]), rings)
+    assert len(blob) < 60
+
+
 def test_more_tiles_than_can_be_said_are_refused() -> None:
     """Never wrapped round: with that many records dated ahead nothing is written."""
     rings = counted([1_000_000_000 + 10_000_000 * one for one in range(2**16)], 1_000_000_000)

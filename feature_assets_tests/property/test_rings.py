@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_assets.compute.aggregates.layout import ALL_TIME
-from feature_assets.compute.aggregates.slot import Asked, Finished
+from feature_assets.compute.aggregates.slot import Asked, Finished, Records
 from feature_assets.compute.tiles import (
     SKEW,
     Rings,
     appended,
+    earliest,
     empty_rings,
     merged,
     packed,
@@ -125,6 +126,7 @@ def test_sections_are_read_together_as_one_ring(story: Story) -> None:
     require_answers(story, [batch, stream], story.now)
     assert same(merged(batch, stream, story.now), ring_of(story, story.now))
     assert same(merged(stream, batch, story.now), ring_of(story, story.now))
+    assert same(merged(batch, stream, earlier), ring_of(story, story.now)), "what one was rolled up for holds for both"
 
 
 @settings(max_examples=400)
@@ -138,3 +140,22 @@ def test_rolling_up_later_is_building_later(story: Story) -> None:
         assert same(rings, ring_of(story, later))
         assert same(rolled(rings, story.now), rings), "it does not go back"
         require_answers(story, [rings], later)
+
+
+@settings(max_examples=100)
+@given(stories())
+def test_what_is_too_old_is_known_beforehand(story: Story) -> None:
+    """So that a push need not read it: from `earliest` on every record has a tile, and before it none has."""
+    first = earliest(story.layout, story.now)
+    if first is None:
+        assert set(ring_of(story, story.now).item.tolist()) == set(story.item.tolist())
+        return
+    old = story.records.event_at < first
+    young = ring_of_records(story.layout, *story.some(np.flatnonzero(~old)), ENTITIES, story.now)
+    assert same(young, ring_of(story, story.now))
+    if not len(story.item):
+        return
+    edge = story.records.take(np.zeros(1, np.int64))
+    for at, tiles in ((first, 1), (first - 1, 0)):
+        alone = Records(edge.columns, np.array([at]), edge.sequence)
+        assert ring_of_records(story.layout, alone, np.zeros(1, np.int64), 1, story.now).tiles.tolist() == [tiles]

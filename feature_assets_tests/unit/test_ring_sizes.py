@@ -83,6 +83,15 @@ def test_a_slot_that_no_longer_looks_takes_nothing() -> None:
     assert together.tiles[0] > 60
 
 
+def test_what_later_tiles_repeat_takes_nothing() -> None:
+    """One last value of an item, and not one of each tile; but of windows that end earlier each may be the one."""
+    last = ("last", "place", None)
+    (suffixes,) = packed(dense([(last, USUAL)], NOW, 60_000_000))
+    (others,) = packed(dense([(last, [*USUAL, Window.sliding(HOUR, offset=DAY)])], NOW, 60_000_000))
+    assert len(suffixes) < 100
+    assert len(others) > 1000
+
+
 def test_a_view_that_may_outgrow_a_store_is_refused() -> None:
     minutes = Window.sliding(30 * DAY, hop=timedelta(minutes=1))
     require_small(view_of([(("count", None, None), [Window.sliding(30 * DAY)])]))
