@@ -41,8 +41,9 @@ from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
 from feature_assets.serving.reader import Answer, OnlineReader
 from feature_assets.settings import Settings, load_settings
+from feature_assets.training.leakage import LeakageReport, leakage_report
 from feature_assets.training.loader import Progress, TrainingSet, training_set
-from feature_assets.training.modes import Mode
+from feature_assets.training.modes import Mode, WhatIf
 from feature_assets.training.spine import Immature
 
 _NOT_IN_A_SIMULATION = timedelta(days=36_500)
@@ -322,6 +323,24 @@ class FeatureStore:
             label=label,
             immature=immature,
             name=name,
+            memory_limit=self.memory_limit,
+            progress=progress,
+        )
+
+    def leakage_report(
+        self, made: TrainingSet, *, what_if: WhatIf | None = None, progress: Progress | None = None
+    ) -> LeakageReport:
+        """What a join on event time would have given in place of `made`, feature by feature, and how old values were.
+
+        `what_if`: a schedule to compare with as well. The same pins are read, whatever was committed since.
+        """
+        return leakage_report(
+            made,
+            project=self.project,
+            lake=self.lake,
+            ledger=self.ledger,
+            verdicts=self.verdicts,
+            what_if=what_if,
             memory_limit=self.memory_limit,
             progress=progress,
         )
