@@ -72,7 +72,7 @@ def _model(project: "Project", name: str | None) -> "Model":
 
 
 def _show(found: "Freshness") -> None:
-    from feature_assets.training.leakage_words import age, mode_name, percent, schedule_text
+    from feature_assets.training.leakage_words import age, mode_name, origins_text, percent, schedule_text
 
     when = f"{found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}"
     show_table(
@@ -87,7 +87,7 @@ def _show(found: "Freshness") -> None:
         if one.gain is not None and one.trained.startswith("what_if"):
             bounds = f"{one.gain.lower:+.4f} to {one.gain.upper:+.4f}"
             out.print(f"{schedule_text(one.trained)}: AUC {one.gain.difference:+.4f}, {_sure(one)} ({bounds})")
-    told = ", ".join(f"{what} for {rows:,} rows" for what, rows in sorted(found.availability.items()))
+    told = origins_text(found.availability)
     out.print(f"As served, availability is {told}. By event time nothing can be served: it knows what comes later.")
 
 

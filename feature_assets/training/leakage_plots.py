@@ -87,6 +87,8 @@ def ages(found: Sequence[Ages | None], modes: Sequence[str]) -> str:
     parts = []
     for group, at in enumerate(shown):
         x = _LEFT + group * step + step * 0.07
+        # Over the highest bar of each mode its share, but one label a group: two would lie over one another.
+        labels = []
         for which, one in enumerate(shares):
             if one is not None and one[at]:
                 height = (_BASE - _TOP) * one[at] / most
@@ -94,7 +96,8 @@ def ages(found: Sequence[Ages | None], modes: Sequence[str]) -> str:
                 left = x + which * width
                 parts.append(_rect(f"m{which}", left, _BASE - height, width, height, title))
                 if one[at] == max(one):
-                    parts.append(_text(left + width / 2, _BASE - height - 4, f"{one[at]:.0%}", "middle"))
+                    labels.append((height, left + width / 2, f"{one[at]:.0%}"))
+        parts += [_text(left, _BASE - height - 4, label, "middle") for height, left, label in sorted(labels)[-1:]]
         parts.append(_text(_LEFT + (group + 0.5) * step, _BASE + 14, _step(at), "middle"))
     parts += [_text(_LEFT, 12, "age of the value when it was used"), _axis()]
     return _svg("how old the values were", _HEIGHT, parts)

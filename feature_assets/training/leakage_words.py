@@ -4,6 +4,7 @@ Invariant: the same figures give the same words; a share that is not zero is nev
 It knows neither HTML nor markdown: nothing here is escaped.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -111,12 +112,20 @@ def schedule_text(mode: str) -> str:
     return text.replace("what if every", "Published every").replace(", delay", " with a delay of")
 
 
+def origins_text(availability: Mapping[str, int]) -> str:
+    """Rows by the origin of their availability."""
+    return ", ".join(f"{what} for {_counted(rows)}" for what, rows in sorted(availability.items()))
+
+
 def _origins(report: LeakageFigures) -> str:
     if set(report.availability) == {"recorded"}:
         return "When the values became available was recorded for every row."
-    told = ", ".join(f"{what} for {rows:,} rows" for what, rows in sorted(report.availability.items()))
-    return f"How it is known when the values became available: {told}."
+    return f"How it is known when the values became available: {origins_text(report.availability)}."
 
 
 def _rows(count: int, rows: int) -> str:
-    return f"{count:,} {'row' if count == 1 else 'rows'} ({percent(count / rows)})"
+    return f"{_counted(count)} ({percent(count / rows)})"
+
+
+def _counted(rows: int) -> str:
+    return f"{rows:,} {'row' if rows == 1 else 'rows'}"
