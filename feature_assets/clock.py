@@ -5,6 +5,7 @@ It does not schedule anything and never sleeps.
 """
 
 import os
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,6 +106,39 @@ def to_us(at: datetime) -> int:
 def from_us(us: int) -> datetime:
     """The instant `us` microseconds after the epoch, UTC."""
     return EPOCH + timedelta(microseconds=us)
+
+
+_UNITS = {
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+    "us": timedelta(microseconds=1),
+}
+_DURATION = re.compile(r"(?:\d+(?:d|h|ms|m|s|us))+")
+
+
+def duration_text(duration: timedelta) -> str:
+    """A duration that is not negative in units that add up to it exactly: `1h`, `1d6h30m`, `0s`."""
+    words = []
+    for unit, length in _UNITS.items():
+        count, duration = divmod(duration, length)
+        words += [f"{count}{unit}"] if count else []
+    return "".join(words) or "0s"
+
+
+def parse_duration(text: str) -> timedelta:
+    """What `duration_text` writes, read. Raises `ValueError` for anything else."""
+    if not _DURATION.fullmatch(text):
+        msg = f"{text!r} is no duration; write a number and a unit, e.g. 5m, 1h, 1d12h or 0s"
+        raise ValueError(msg)
+    words = re.findall(r"(\d+)([a-z]+)", text)
+    try:
+        return sum((int(count) * _UNITS[unit] for count, unit in words), timedelta(0))
+    except OverflowError as error:
+        msg = f"{text!r} is longer than any duration can be"
+        raise ValueError(msg) from error
 
 
 def duration_us(duration: timedelta) -> int:

@@ -5,6 +5,7 @@ another time, or again. The rules are in `training`, `quality` and `retraining`;
 applied to.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -18,19 +19,23 @@ from feature_assets.offline.verdicts import settled_head
 from feature_assets.quality.baseline import check_drift
 from feature_assets.quality.history import DriftRecord, Window
 from feature_assets.retraining.decisions import Decision, Decisions, Kind
+from feature_assets.retraining.freshness import Freshness, baseline, served_trial, trials
 from feature_assets.retraining.gate import decide_retrain, evidence_for
 from feature_assets.retraining.manifest import TrainingData
 from feature_assets.retraining.registry import ModelRegistry
 from feature_assets.retraining.retrain import Outcome, retrain
 from feature_assets.store import FeatureStore
-from feature_assets.training.leakage import LeakageReport, leakage_report
+from feature_assets.training.answer import AVAILABILITY
+from feature_assets.training.leakage import LeakageReport
 from feature_assets.training.loader import Progress, TrainingSet
 from feature_assets.training.manifest import Manifest
-from feature_assets.training.modes import AsServed, Mode
+from feature_assets.training.modes import AsOfEvent, AsServed, Mode, WhatIf, mode_text
+from feature_assets.training.rebuild import in_mode
 from feature_assets.training.stored import FOLDER, MANIFEST, stored_manifest, stored_table
 
 LEAKAGE = "leakage.json"
-"""The leakage report, beside the training set that it is about."""
+LEAKAGE_PAGE = "leakage.html"
+"""The leakage report, for programs and for people, beside the training set that it is about."""
 
 CURRENT_DAYS = 7
 """How much of the newest data is compared with the baseline: a whole week, so that weekdays weigh the same."""
@@ -54,24 +59,29 @@ def model_training_set(
     )
 
 
-def leakage(store: FeatureStore, model: Model, built: TrainingSet) -> LeakageReport:
+def leakage(store: FeatureStore, built: TrainingSet) -> LeakageReport:
     """How far `built` differs from a join on event time alone; kept beside the training set, if that has a name."""
     name, id_ = built.manifest.name, built.manifest.id
-    kept = store.lake.read_bytes(FOLDER, name, id_, LEAKAGE) if name is not None else None
+    kept = _kept_report(store, name, id_) if name is not None else None
     if kept is not None:
-        return msgspec.json.decode(kept, type=LeakageReport)
-    report = leakage_report(
-        built,
-        by_event_time(store, model, built.table),
-        project=store.project,
-        lake=store.lake,
-        ledger=store.ledger,
-        verdicts=store.verdicts,
-        memory_limit=store.memory_limit,
-    )
+        return kept
+    report = store.leakage_report(built)
     if name is not None:
+        # The page first: where there are figures, there is a page.
+        store.lake.write_bytes(report.to_html().encode(), FOLDER, name, id_, LEAKAGE_PAGE)
         store.lake.write_bytes(msgspec.json.encode(report), FOLDER, name, id_, LEAKAGE)
     return report
+
+
+def _kept_report(store: FeatureStore, name: str, id_: str) -> LeakageReport | None:
+    """The report that was made with the training set; None if there is none, or other code wrote other figures."""
+    data = store.lake.read_bytes(FOLDER, name, id_, LEAKAGE)
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=LeakageReport)
+    except msgspec.ValidationError:
+        return None
 
 
 def by_event_time(store: FeatureStore, model: Model, table: pa.Table) -> TrainingSet:
@@ -120,6 +130,51 @@ def retrain_model(store: FeatureStore, model: Model, *, force: bool = False) -> 
     _, data = newest_training_set(store, model)
     evidence = evidence_for(model, data, lake=store.lake, verdicts=store.verdicts, target=store.target)
     return retrain(model, data, evidence=evidence, lake=store.lake, clock=store.clock, force=force)
+
+
+def freshness(
+    store: FeatureStore, model: Model, schedules: Sequence[WhatIf], *, progress: Progress | None = None
+) -> Freshness:
+    """What features on other schedules would be worth to `model`, beside what was served and a join on event time.
+
+    The rows are those of the newest training set, joined again from its pins; nothing is kept. Raises `RetrainingError`
+    if there is no training set, or it cannot be trained on.
+    """
+    manifest, data = newest_training_set(store, model)
+    modes: list[Mode] = list(dict.fromkeys([AsOfEvent(), *schedules]))
+    tell = progress or (lambda _what, _done, _total: None)
+    steps = 2 * len(modes) + 1
+    tell("training as served", 0, steps)
+    base = baseline(model, data, {pin.view: pin.ttl for pin in manifest.views}, clock=store.clock)
+    found = [served_trial(model, base)]
+    for done, mode in enumerate(modes):
+        name = mode_text(mode)
+        tell(f"joining {name}", 2 * done + 1, steps)
+        table = in_mode(
+            TrainingSet(data.table, manifest),
+            mode,
+            project=store.project,
+            lake=store.lake,
+            ledger=store.ledger,
+            verdicts=store.verdicts,
+            memory_limit=store.memory_limit,
+        )
+        tell(f"training {name}", 2 * done + 2, steps)
+        in_its_mode, as_served = trials(model, base, mode, table, clock=store.clock)
+        # Nobody would train on a schedule and serve by another; by event time everybody does who ignores availability.
+        found += [in_its_mode, as_served] if isinstance(mode, AsOfEvent) else [in_its_mode]
+    tell("done", steps, steps)
+    _, _, first = model.split.at(data.until)
+    origins = base.rows.column(AVAILABILITY).combine_chunks().value_counts().to_pylist()
+    return Freshness(
+        model=model.name,
+        training_set=manifest.id,
+        rows=base.rows.num_rows,
+        first=first,
+        last=data.until,
+        availability={str(one["values"] or "nothing found"): one["counts"] for one in origins},
+        trials=tuple(found),
+    )
 
 
 def gate_answer(store: FeatureStore, model: Model) -> Decision:

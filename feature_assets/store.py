@@ -43,8 +43,9 @@ from feature_assets.serving.reader import Answer, OnlineReader
 from feature_assets.serving.versions import serving_versions
 from feature_assets.settings import Settings, load_settings
 from feature_assets.training.history import History
+from feature_assets.training.leakage import LeakageReport, leakage_report
 from feature_assets.training.loader import Progress, TrainingSet, training_set
-from feature_assets.training.modes import Mode
+from feature_assets.training.modes import Mode, WhatIf
 from feature_assets.training.spine import Immature
 from feature_assets.training.validity import MAX_ROWS, value_history
 
@@ -357,4 +358,22 @@ class FeatureStore:
             mode=mode,
             memory_limit=self.memory_limit,
             max_rows=max_rows,
+        )
+
+    def leakage_report(
+        self, made: TrainingSet, *, what_if: WhatIf | None = None, progress: Progress | None = None
+    ) -> LeakageReport:
+        """What a join on event time would have given in place of `made`, feature by feature, and how old values were.
+
+        `what_if`: a schedule to compare with as well. The same pins are read, whatever was committed since.
+        """
+        return leakage_report(
+            made,
+            project=self.project,
+            lake=self.lake,
+            ledger=self.ledger,
+            verdicts=self.verdicts,
+            what_if=what_if,
+            memory_limit=self.memory_limit,
+            progress=progress,
         )

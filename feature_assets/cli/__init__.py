@@ -7,6 +7,7 @@
     push          publish what is committed and passed
     training-set  join features to a spine, as they were served
     drift         compare the newest features with what the champion was trained on
+    what-if       what a model would gain from fresher features
     retrain       ask the gate; train, compare, promote or refuse
     get           look features up online, with statuses and ages
     maintenance   compact, vacuum, repair tables; what was done to them
@@ -25,7 +26,7 @@ import sys
 
 import typer
 
-from feature_assets.cli import data, maintenance, project, runs, ui
+from feature_assets.cli import data, maintenance, project, runs, ui, what_if
 from feature_assets.cli.output import exit_code, show_error
 from feature_assets.errors import FeatureAssetsError
 
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (project, runs, data, maintenance, ui):
+for module in (project, runs, data, what_if, maintenance, ui):
     module.register(app)
 
 

@@ -4,7 +4,8 @@ Invariant: both go through the same `FeatureStore` as any program does.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from feature_assets.definition.service import FeatureService
+    from feature_assets.training.modes import Mode
 
 
 def register(app: typer.Typer) -> None:
@@ -36,43 +38,67 @@ def training_set(
     mode: Annotated[str, typer.Option(help="as_served, as_of_event or what_if.")] = "as_served",
     delay_minutes: Annotated[int, typer.Option(help="With what_if: minutes from a run to servable.")] = 0,
     every_minutes: Annotated[int, typer.Option(help="With what_if: minutes between runs.")] = 60,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the leakage and staleness report here, one page of HTML.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Join features to a spine of keys and instants: exactly what serving would have returned."""
+    import pyarrow.parquet as pq
+
+    chosen = _mode(mode, timedelta(minutes=delay_minutes), timedelta(minutes=every_minutes))
+    for option, path in (("--output", output), ("--report", report)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise typer.BadParameter(f"{option} {path}: there is no folder {path.absolute().parent}")
+    rows = _spine(spine)
+    with open_store(load_project()) as store, progress_bar("views", 1, quiet=as_json) as bar:
+        task = bar.task_ids[0]
+
+        def progress(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        built = store.training_set(rows, service=service, timestamp=timestamp, mode=chosen, progress=progress)
+        found = None if report is None else store.leakage_report(built, progress=progress)
+    with written(output) as fresh:
+        pq.write_table(built.table, fresh)
+    if report is not None and found is not None:
+        with written(report) as fresh:
+            fresh.write_text(found.to_html(), encoding="utf-8")
+    summary = {"id": built.manifest.id, "rows": built.table.num_rows, "columns": len(built.table.column_names)}
+    if as_json:
+        told = {} if found is None else {"report": str(report), "leakage": found}
+        show_json({**summary, "output": str(output), **told})
+        return
+    out.print(f"{summary['rows']:,} rows, {summary['columns']} columns, id {summary['id']} -> {output}")
+    for line in [] if found is None else [*found.summary(), f"report -> {report}"]:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _mode(name: str, delay: timedelta, every: timedelta) -> "Mode":
+    from feature_assets.training.modes import parse_mode, what_if
+
+    return what_if(delay=delay, every=every) if name == "what_if" else parse_mode(name)
+
+
+def _spine(path: Path) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from feature_assets.training.modes import Mode, parse_mode, what_if
-
-    chosen: Mode = (
-        what_if(delay=timedelta(minutes=delay_minutes), every=timedelta(minutes=every_minutes))
-        if mode == "what_if"
-        else parse_mode(mode)
-    )
-    if not output.absolute().parent.is_dir():
-        raise typer.BadParameter(f"--output {output}: there is no folder {output.absolute().parent}")
     try:
-        rows = pq.read_table(spine)
+        return pq.read_table(path)
     except pa.ArrowInvalid as error:
-        raise typer.BadParameter(f"--spine {spine} is no Parquet file: {error}") from error
-    with open_store(load_project()) as store, progress_bar("views", 1, quiet=as_json) as bar:
-        task = bar.task_ids[0]
-        built = store.training_set(
-            rows,
-            service=service,
-            timestamp=timestamp,
-            mode=chosen,
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-        )
-    # Whole or absent: an interrupted write leaves the file that was there.
-    fresh = output.with_name(f".{output.name}.{os.getpid()}")
-    pq.write_table(built.table, fresh)
-    fresh.replace(output)
-    summary = {"id": built.manifest.id, "rows": built.table.num_rows, "columns": len(built.table.column_names)}
-    if as_json:
-        show_json({**summary, "output": str(output)})
-    else:
-        out.print(f"{summary['rows']:,} rows, {summary['columns']} columns, id {summary['id']} -> {output}")
+        raise typer.BadParameter(f"--spine {path} is no Parquet file: {error}") from error
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place at the end: interrupted, the old one is still there."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield fresh
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def get(

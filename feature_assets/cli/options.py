@@ -4,7 +4,7 @@ Invariant: a wrong value ends the command with exit code 2 and says which option
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,6 +43,19 @@ def open_store(project: "Project") -> "FeatureStore":
 def selected_views(project: "Project", names: Sequence[str] | None) -> "list[FeatureView]":
     """The named views, or all. Raises `UnknownNameError` with the nearest name."""
     return [project.view(name) for name in names] if names else list(project.views)
+
+
+def duration(text: str | timedelta) -> timedelta:
+    """A duration as one types it: 5m, 1h, 1d12h, 0s."""
+    from feature_assets.clock import parse_duration
+
+    # A default comes here, too.
+    if isinstance(text, timedelta):
+        return text
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def days_between(first: datetime, last: datetime) -> tuple[date, ...]:

@@ -72,7 +72,7 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def show_json(document: Mapping[str, object] | Sequence[object]) -> None:
+def show_json(document: Mapping[str, object] | Sequence[object] | msgspec.Struct) -> None:
     """The one JSON document on standard output."""
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
 

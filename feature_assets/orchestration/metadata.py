@@ -21,6 +21,7 @@ PREVIEW_ROWS = 8
 _PLOT_FEATURES = 4
 _MARGIN = 0.06
 """Free space left and right of a histogram, as a share of its width."""
+_PLOT_SHARES = 12
 
 
 def table_metadata(table: pa.Table, features: Sequence[str]) -> dict[str, dg.MetadataValue]:
@@ -130,6 +131,24 @@ def histogram_plot(table: pa.Table, features: Sequence[str]) -> dg.MarkdownMetad
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=80)
     return dg.MetadataValue.md(png_markdown(png.getvalue(), "distribution of features"))
+
+
+def share_plot(title: str, shares: Sequence[tuple[str, float]]) -> dg.MarkdownMetadataValue:
+    """The first of `shares` (name and share) as bars from 0 to 1, the first on top: a PNG inside markdown."""
+    from matplotlib.figure import Figure
+
+    shown = shares[:_PLOT_SHARES]
+    figure = Figure(figsize=(6.4, 0.6 + 0.22 * len(shown)), layout="constrained")
+    axis = figure.subplots()
+    axis.barh(range(len(shown)), [share for _, share in shown], color="#e07b00")
+    axis.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=7)
+    axis.set_xticks([0, 0.5, 1], ["0%", "50%", "100%"], fontsize=7)
+    axis.set_xlim(0, 1)
+    axis.invert_yaxis()
+    axis.set_title(title, fontsize=9)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=80)
+    return dg.MetadataValue.md(png_markdown(png.getvalue(), title))
 
 
 def _finite(column: pa.ChunkedArray) -> pa.Array:

@@ -1,13 +1,11 @@
-"""The leakage report: what a join on event time would have smuggled into training, feature by feature.
+"""The leakage report: what a join on event time would have smuggled into training, and how stale what is served was.
 
 Invariant: a row counts as leaked unless a feature row with its key, time and values was visible at its instant, by the
 ledger; that is looked up by an ordinary join, not by the kernel that chose the row.
-It compares two training sets of the same spine, and changes neither.
+It joins the rows of a training set again, from the same pins, in other modes, and changes nothing.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
-from html import escape
 
 import msgspec
 import numpy as np
@@ -15,131 +13,118 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_assets.clock import from_us
 from feature_assets.definition.naming import SEPARATOR
 from feature_assets.definition.project import Project
 from feature_assets.definition.service import FeatureService
 from feature_assets.definition.view import Feature, FeatureRef
-from feature_assets.errors import InputError
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
 from feature_assets.offline.table import feature_table
-from feature_assets.training.answer import EVENT_AT, added_columns, with_default
+from feature_assets.training.answer import AVAILABILITY, EVENT_AT, with_default
+from feature_assets.training.differences import same_values
 from feature_assets.training.history import History, KnownVerdicts, ViewState, state
-from feature_assets.training.loader import Question, TrainingSet, looked_up_view, parts_of
+from feature_assets.training.leakage_figures import LeakageFigures, feature_figures
+from feature_assets.training.leakage_page import markdown, page
+from feature_assets.training.leakage_words import summary
+from feature_assets.training.loader import Progress, Question, TrainingSet, looked_up_view, parts_of
+from feature_assets.training.manifest import Manifest
 from feature_assets.training.memory import DEFAULT_LIMIT, Part
-from feature_assets.training.modes import AsServed
+from feature_assets.training.modes import AsOfEvent, AsServed, Mode, WhatIf, mode_text
 from feature_assets.training.point_in_time import seen_rows, versions_looked_at
-from feature_assets.training.spine import Spine, parse_spine
+from feature_assets.training.rebuild import asked_again, in_mode
+from feature_assets.training.spine import Spine
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
-PERCENTILES = (50, 90, 99)
 _ROW, _NUMBER = "#row", "#number"
 """Names that no key can have."""
 
 
-class FeatureLeakage(msgspec.Struct, frozen=True):
-    """One feature: `share` of the rows have another value in the other training set.
+class LeakageReport(LeakageFigures, frozen=True, kw_only=True):
+    """A training set as served beside what other modes give for the same rows, and ways to read it."""
 
-    `mean_absolute_difference` is over rows where both are numbers, None where there are none. `staleness` holds the
-    50th, 90th and 99th percentile of as_of minus event_at of the served values; empty if none was found, or if the
-    feature is computed at request time.
-    """
-
-    feature: str
-    share: float
-    mean_absolute_difference: float | None
-    staleness: tuple[timedelta, ...]
-
-
-class LeakageReport(msgspec.Struct, frozen=True):
-    """A training set as served beside the one that a join on event time gives.
-
-    `leaked_served`, `leaked_by_event`: in how many of the `rows` a feature was used that was not available then.
-    """
-
-    rows: int
-    leaked_served: int
-    leaked_by_event: int
-    features: tuple[FeatureLeakage, ...]
+    def summary(self) -> list[str]:
+        """The report in sentences, the verdict first."""
+        return summary(self)
 
     def to_markdown(self) -> str:
-        """The report as a table, under two lines of summary."""
-        lines = [*self._summary(), "", _md(_HEADER), _md(["---", *["---:"] * (len(_HEADER) - 1)])]
-        return "\n".join([*lines, *(_md(_cells(feature)) for feature in self.features)]) + "\n"
+        """The report as a table, under a summary."""
+        return markdown(self)
 
     def to_html(self) -> str:
-        """The report as a page of its own, that loads nothing."""
-        header = "".join(f"<th>{escape(cell)}</th>" for cell in _HEADER)
-        rows = "".join(
-            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(feature))}</tr>" for feature in self.features
-        )
-        summary = "".join(f"<p>{escape(line)}</p>" for line in self._summary())
-        return (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Leakage report</title>'
-            f"<style>{_STYLE}</style></head><body><h1>Leakage report</h1>{summary}"
-            f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></body></html>"
-        )
-
-    def _summary(self) -> list[str]:
-        return [
-            f"As served: {self.leaked_served:,} of {self.rows:,} rows use a value that was not available.",
-            f"By event time: {self.leaked_by_event:,} of {self.rows:,} rows do.",
-        ]
-
-
-_HEADER = ("feature", "rows that differ", "mean absolute difference", "age p50", "age p90", "age p99")
-_STYLE = (
-    "body{font-family:sans-serif;margin:2em}td,th{padding:.3em 1em;text-align:right}td:first-child{text-align:left}"
-)
+        """The report as a page of its own, that loads nothing and runs nothing."""
+        return page(self)
 
 
 def leakage_report(
-    served: TrainingSet,
-    by_event: TrainingSet,
+    made: TrainingSet,
     *,
     project: Project,
     lake: Lake,
     ledger: Ledger,
     verdicts: KnownVerdicts,
+    what_if: WhatIf | None = None,
     memory_limit: int = DEFAULT_LIMIT,
+    progress: Progress | None = None,
 ) -> LeakageReport:
-    """Compare the training sets of one spine made with `as_served` and `as_of_event`.
+    """Compare the rows of a training set as served with a join on event time, and with a schedule if one is given.
 
-    Raises `InputError` if they are not of the same service and spine.
+    A training set that was made in another mode is joined as served first; if that mode is a schedule, it is compared,
+    too, unless `what_if` is another. Raises `ManifestError` if the project's code is not what the set was made with.
     """
-    one, other = served.manifest, by_event.manifest
-    if (one.service, one.spine.digest, one.timestamp) != (other.service, other.spine.digest, other.timestamp):
-        raise InputError(
-            f"training sets {one.id} and {other.id} are not of the same service and spine",
-            hint="make both from the same spine, one with mode='as_served' and one with mode='as_of_event'",
+    manifest = made.manifest
+    service = project.service(manifest.service)
+    schedule = what_if or (manifest.mode if isinstance(manifest.mode, WhatIf) else None)
+    modes: list[Mode] = [AsServed(), AsOfEvent(), *([] if schedule is None else [schedule])]
+    tables = [
+        made.table
+        if mode == manifest.mode
+        else in_mode(
+            made,
+            mode,
+            project=project,
+            lake=lake,
+            ledger=ledger,
+            verdicts=verdicts,
+            memory_limit=memory_limit,
+            progress=progress,
         )
-    history = History(lambda view, version: feature_table(lake, view, version), verdicts, ledger, one.target)
-    return compared(served, by_event, project.service(one.service), history, memory_limit)
+        for mode in modes
+    ]
+    history = History(lambda view, version: feature_table(lake, view, version), verdicts, ledger, manifest.target)
+    # Each under the pins that it was joined from.
+    audited = [TrainingSet(tables[at], msgspec.structs.replace(manifest, mode=modes[at])) for at in (0, 1)]
+    leaked = [int(leaked_rows(one, service, history, memory_limit).sum()) for one in audited]
+    return _reported(manifest, service, modes, tables, asked_again(made, service).as_of, leaked)
 
 
-def compared(
-    served: TrainingSet, by_event: TrainingSet, service: FeatureService, history: History, memory_limit: int
+def _reported(
+    manifest: Manifest,
+    service: FeatureService,
+    modes: Sequence[Mode],
+    tables: Sequence[pa.Table],
+    as_of: Ints,
+    leaked: Sequence[int],
 ) -> LeakageReport:
-    """The report on two training sets of the same service and spine."""
-    spine = _spine(served, service)
-    features = []
-    for column in service.output_columns:
-        ours, theirs = served.table.column(column.name), by_event.table.column(column.name)
-        differing = ~same_values(ours, theirs)
-        features.append(
-            FeatureLeakage(
-                feature=column.name,
-                share=float(differing.mean()) if len(differing) else 0.0,
-                mean_absolute_difference=_mean_difference(ours, theirs),
-                staleness=_staleness(served.table, spine.as_of, column.ref),
-            )
-        )
+    ttl = {pin.view: pin.ttl for pin in manifest.views}
+    features, differing = feature_figures(service, tables, as_of, ttl)
+    origins = pc.value_counts(tables[0].column(AVAILABILITY).combine_chunks()).to_pylist()
     return LeakageReport(
-        rows=served.table.num_rows,
-        leaked_served=int(leaked_rows(served, service, history, memory_limit).sum()),
-        leaked_by_event=int(leaked_rows(by_event, service, history, memory_limit).sum()),
-        features=tuple(features),
+        training_set=manifest.id,
+        name=manifest.name,
+        service=service.name,
+        target=manifest.target,
+        made_at=manifest.created_at,
+        first=from_us(int(as_of.min())) if len(as_of) else None,
+        last=from_us(int(as_of.max())) if len(as_of) else None,
+        rows=len(as_of),
+        modes=tuple(mode_text(mode) for mode in modes),
+        differing=differing,
+        leaked_served=leaked[0],
+        leaked_by_event=leaked[1],
+        availability={str(one["values"] or "nothing found"): one["counts"] for one in origins},
+        features=features,
     )
 
 
@@ -148,7 +133,7 @@ def compared(
 
 def leaked_rows(made: TrainingSet, service: FeatureService, history: History, memory_limit: int) -> Bools:
     """For each row of a training set, whether a value in it was not available at its instant, by the ledger."""
-    spine = _spine(made, service)
+    spine = asked_again(made, service)
     leaked = np.zeros(made.table.num_rows, np.bool_)
     for view in service.views:
         refs = [ref for ref in service.refs if ref.view.name == view.name]
@@ -174,15 +159,6 @@ def _unlike_served(
             whole = served if isinstance(served, pa.ChunkedArray) else pa.chunked_array([served])
             unlike |= ~same_values(made.table.column(looked.ref.column(feature.name)), whole)
     return unlike
-
-
-def _spine(made: TrainingSet, service: FeatureService) -> Spine:
-    return parse_spine(
-        made.table.drop_columns(list(added_columns(service))),
-        timestamp=made.manifest.timestamp,
-        service=service,
-        added=added_columns(service),
-    )
 
 
 def _used(table: pa.Table, ref: FeatureRef) -> Bools:
@@ -225,52 +201,3 @@ def _is_value_of(answered: pa.ChunkedArray, stored: pa.ChunkedArray, feature: Fe
     """Whether an answer is the stored value, or the default (or null), which stands in for an expired one."""
     stands_in = pa.chunked_array([pa.array([feature.default] * len(answered), feature.dtype)])
     return same_values(answered, stored) | same_values(answered, stands_in)
-
-
-# --------------------------------------------------------------------------------------------------------- the figures
-
-
-def same_values(left: pa.ChunkedArray, right: pa.ChunkedArray) -> Bools:
-    """Row by row, whether two columns of one type hold the same; null equals null, and NaN equals NaN."""
-    if pa.types.is_nested(left.type):
-        pairs = zip(left.to_pylist(), right.to_pylist(), strict=True)
-        return np.fromiter((repr(one) == repr(other) for one, other in pairs), np.bool_, count=len(left))
-    same: Bools = np.array(pc.fill_null(pc.equal(left, right), False))  # noqa: FBT003 - Arrow's signature
-    if pa.types.is_floating(left.type):
-        same |= np.asarray(pc.fill_null(pc.and_(pc.is_nan(left), pc.is_nan(right)), False))  # noqa: FBT003
-    same |= np.asarray(left.is_null()) & np.asarray(right.is_null())
-    return same
-
-
-def _mean_difference(left: pa.ChunkedArray, right: pa.ChunkedArray) -> float | None:
-    if not (pa.types.is_integer(left.type) or pa.types.is_floating(left.type)):
-        return None
-    one, other = (np.asarray(column.cast(pa.float64()), np.float64) for column in (left, right))
-    both = np.isfinite(one) & np.isfinite(other)
-    return float(np.abs(one[both] - other[both]).mean()) if both.any() else None
-
-
-def _staleness(table: pa.Table, as_of: Ints, ref: FeatureRef | None) -> tuple[timedelta, ...]:
-    if ref is None:
-        return ()
-    event_at = table.column(f"{ref.prefix}{SEPARATOR}{EVENT_AT}")
-    found = np.asarray(event_at.is_valid())
-    if not found.any():
-        return ()
-    age = np.maximum(as_of[found] - np.asarray(event_at.drop_null().cast(pa.int64())), 0)
-    return tuple(timedelta(microseconds=int(one)) for one in np.percentile(age, PERCENTILES, method="nearest"))
-
-
-def _cells(feature: FeatureLeakage) -> list[str]:
-    difference = feature.mean_absolute_difference
-    ages = [_age(age) for age in feature.staleness] or ["-"] * len(PERCENTILES)
-    return [feature.feature, f"{feature.share:.1%}", "-" if difference is None else f"{difference:.4g}", *ages]
-
-
-def _age(age: timedelta) -> str:
-    """To the second, or finer below one."""
-    return str(age if age < timedelta(seconds=1) else timedelta(seconds=age // timedelta(seconds=1)))
-
-
-def _md(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from feature_assets.clock import duration_us
+from feature_assets.clock import duration_text, duration_us
 from feature_assets.errors import InputError, did_you_mean
 
 Ints = npt.NDArray[np.int64]
@@ -61,6 +61,13 @@ def parse_mode(mode: str | Mode) -> Mode:
             hint="mode=what_if(delay=timedelta(minutes=5), every=timedelta(hours=1))",
         )
     raise InputError(f"unknown mode {mode!r}", hint=did_you_mean(mode, [*NAMES, "what_if(delay=, every=)"]))
+
+
+def mode_text(mode: Mode) -> str:
+    """A mode in one word, or as it is called: `as_served`, `what_if(every=1h, delay=5m)`."""
+    if isinstance(mode, WhatIf):
+        return f"what_if(every={duration_text(mode.every)}, delay={duration_text(mode.delay)})"
+    return "as_served" if isinstance(mode, AsServed) else "as_of_event"
 
 
 def modelled_availability(mode: AsOfEvent | WhatIf, event_at: Ints, arrived_at: Ints | None) -> Ints:

@@ -3,7 +3,10 @@
 Invariant: what it returns has the content whose digest stands in the manifest, or it raises. Rows are read from the
 offline store at the manifest's pins, so later commits, corrections, pushes, compactions and vacuums change nothing.
 It rebuilds what the project's code can still compute: a service that has changed since is refused, not approximated.
+`in_mode` reads the same pins in another mode, for comparison: what comes out has no digest to be checked against.
 """
+
+import pyarrow as pa
 
 from feature_assets.clock import to_us
 from feature_assets.definition.project import Project
@@ -19,6 +22,7 @@ from feature_assets.training.history import History, KnownVerdicts
 from feature_assets.training.loader import Progress, Question, TrainingSet, built
 from feature_assets.training.manifest import Manifest, library_versions, parse_manifest, verify_seal
 from feature_assets.training.memory import DEFAULT_LIMIT
+from feature_assets.training.modes import Mode
 from feature_assets.training.spine import Spine, mature, parse_spine
 from feature_assets.training.stored import stored_spine
 
@@ -44,7 +48,7 @@ def rebuild(
         manifest = parse_manifest(manifest)
     verify_seal(manifest)
     service = project.service(manifest.service)
-    _require_same_code(manifest, service)
+    require_same_code(manifest, service)
     history = History(lambda view, version: feature_table(lake, view, version), verdicts, ledger, manifest.target)
     asked = _spine(manifest, service, stored_spine(lake, manifest) if spine is None else spine)
     question = Question(service, manifest.timestamp, manifest.mode, memory_limit=memory_limit)
@@ -55,6 +59,36 @@ def rebuild(
             hint=_libraries_hint(manifest),
         )
     return TrainingSet(table, manifest, lake)
+
+
+def in_mode(
+    made: TrainingSet,
+    mode: Mode,
+    *,
+    project: Project,
+    lake: Lake,
+    ledger: Ledger,
+    verdicts: KnownVerdicts,
+    memory_limit: int = DEFAULT_LIMIT,
+    progress: Progress | None = None,
+) -> pa.Table:
+    """The rows of a training set joined again in `mode`, from the same pins, so that nothing else differs.
+
+    Raises `ManifestError` if the service or a view is not the one that was pinned.
+    """
+    service = project.service(made.manifest.service)
+    require_same_code(made.manifest, service)
+    history = History(lambda view, version: feature_table(lake, view, version), verdicts, ledger, made.manifest.target)
+    question = Question(service, made.manifest.timestamp, mode, memory_limit=memory_limit)
+    asked = asked_again(made, service)
+    return built(question, asked, made.manifest.views, history, made.manifest.ledger_position, progress)
+
+
+def asked_again(made: TrainingSet, service: FeatureService) -> Spine:
+    """The spine of a training set, taken from its table."""
+    added = added_columns(service)
+    spine = made.table.drop_columns(list(added))
+    return parse_spine(spine, timestamp=made.manifest.timestamp, service=service, added=added)
 
 
 def _spine(manifest: Manifest, service: FeatureService, given: object) -> Spine:
@@ -71,7 +105,8 @@ def _spine(manifest: Manifest, service: FeatureService, given: object) -> Spine:
     return asked
 
 
-def _require_same_code(manifest: Manifest, service: FeatureService) -> None:
+def require_same_code(manifest: Manifest, service: FeatureService) -> None:
+    """Raise `ManifestError` if the code has another version of the service, or of a view of it, than is pinned."""
     for view in service.views:
         pin = manifest.pin(view.name)
         if view_version(view) != pin.version:

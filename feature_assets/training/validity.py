@@ -25,8 +25,8 @@ from feature_assets.definition.version import view_version
 from feature_assets.definition.view import FeatureRef, FeatureView
 from feature_assets.errors import InputError
 from feature_assets.training.answer import AVAILABILITY, provenance_names
+from feature_assets.training.differences import same_values
 from feature_assets.training.history import History, ViewState, pinned, state
-from feature_assets.training.leakage import same_values
 from feature_assets.training.loader import Question, looked_up_view, parts_of
 from feature_assets.training.memory import DEFAULT_LIMIT
 from feature_assets.training.modes import Mode, parse_mode

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ from feature_assets_tests.end_to_end.conftest import Cli, opened
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(
-    "check plan materialize backfill push training-set drift retrain get ui demo".split()  # noqa: SIM905 - as one types them
+    "check plan materialize backfill push training-set drift what-if retrain get ui demo".split()  # noqa: SIM905 - as one types them
 )
 NEW_YEAR = ("--from", "2026-01-01", "--to", "2026-01-03")
 
@@ -328,6 +329,33 @@ def test_a_training_set_is_written_whole_and_counted(cli: Cli, served: Settings,
     later = cli(*arguments, "--mode", "what_if", "--delay-minutes", "200")
     assert later.code == 0
     assert pq.read_table(out)["daily_spend__spend"].to_pylist() == [None, 5.0]
+
+
+def test_the_report_is_one_page_beside_the_training_set(cli: Cli, served: Settings, tmp_path: Path) -> None:
+    given, out, page = spine(tmp_path / "spine.parquet", shop.TIME), tmp_path / "out.parquet", tmp_path / "report.html"
+    arguments = ("training-set", "--service", "checkout", "--spine", given, "--timestamp", "as_of", "-o", out)
+    said = cli(*arguments, "--report", page)
+    assert said.code == 0, said
+    assert "none of 2 rows uses a value that was not available" in said.stdout
+    root = ET.fromstring(page.read_text(encoding="utf-8"))  # noqa: S314 - our own page
+    names = [one.text for one in root.iter("a")]
+    assert sorted(map(str, names)) == sorted(column.name for column in shop.checkout.output_columns)
+    as_json = cli(*arguments, "--report", page, "--mode", "what_if", "--delay-minutes", "5", "--json").document
+    assert as_json["report"] == str(page)
+    assert as_json["leakage"]["modes"] == ["as_served", "as_of_event", "what_if(every=1h, delay=5m)"]
+    assert as_json["leakage"]["leaked_served"] == 0
+    assert set(tmp_path.iterdir()) == {given, out, page}
+    absent = cli(*arguments, "--report", tmp_path / "absent" / "report.html")
+    assert absent.code == 2
+    assert "--report" in absent.stderr
+
+
+def test_what_if_needs_a_model_and_a_duration(cli: Cli, served: Settings) -> None:
+    assert "has 0 models" in cli("what-if").stderr
+    assert "unknown model 'late'" in cli("what-if", "--model", "late").stderr
+    wrong = cli("what-if", "--every", "1x")
+    assert wrong.code == 2
+    assert "is no duration" in wrong.stderr
 
 
 def test_a_training_set_that_cannot_be_is_refused_before_anything_is_written(

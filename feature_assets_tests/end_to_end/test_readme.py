@@ -11,11 +11,11 @@ from dagster._core.definitions.reconstruct import initialize_repository_def_from
 
 from feature_assets.cli import app, maintenance
 from feature_assets_tests.end_to_end.conftest import Cli
+from feature_assets_tests.end_to_end.pages import ROOT, blocks_of, promised, run
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BLOCKS = blocks_of(README)
 
 
 @pytest.fixture
@@ -26,15 +26,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_code_runs_and_prints_what_its_comments_say(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    promised = re.findall(r"^print\(.*\)  # (.*)$", "\n".join(BLOCKS), re.MULTILINE)
-    assert len(promised) == sum(block.count("print(") for block in BLOCKS) > 2
-    namespace: dict[str, object] = {"__name__": "readme"}
-    for number, block in enumerate(BLOCKS):
-        # The code is compiled from a file, as a definition's version reads the text of its functions.
-        file = elsewhere / f"block_{number}.py"
-        file.write_text(block, encoding="utf-8")
-        exec(compile(block, str(file), "exec"), namespace)  # noqa: S102 - this is what the page tells people to do
-    assert capsys.readouterr().out.splitlines() == promised
+    expected = promised(BLOCKS)
+    run(BLOCKS, elsewhere, "readme")
+    assert capsys.readouterr().out.splitlines() == expected
 
 
 def test_the_definition_is_about_twenty_lines() -> None:

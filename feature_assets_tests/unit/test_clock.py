@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_assets.clock import OPEN, ManualClock, ReplayClock, SystemClock, duration_us, from_us, to_us, utc
+from feature_assets.clock import (
+    OPEN,
+    ManualClock,
+    ReplayClock,
+    SystemClock,
+    duration_text,
+    duration_us,
+    from_us,
+    parse_duration,
+    to_us,
+    utc,
+)
 from feature_assets.errors import SettingsError
 
 NOON = datetime(2026, 1, 4, 12, tzinfo=UTC)
@@ -156,3 +167,27 @@ def test_an_instant_without_a_zone_is_refused_with_where_it_stood() -> None:
 
 def test_open_is_after_every_instant_and_fits_the_kernels_integers() -> None:
     assert to_us(datetime.max.replace(tzinfo=UTC)) < OPEN == 2**63 - 1
+
+
+@given(st.timedeltas(timedelta(0)))
+def test_a_duration_written_and_read_is_the_same(duration: timedelta) -> None:
+    assert parse_duration(duration_text(duration)) == duration
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("0s", timedelta(0)),
+        ("5m", timedelta(minutes=5)),
+        ("1d6h30m", timedelta(days=1, hours=6, minutes=30)),
+        ("250ms", timedelta(milliseconds=250)),
+    ],
+)
+def test_durations_as_they_are_typed(text: str, duration: timedelta) -> None:
+    assert (parse_duration(text), duration_text(duration)) == (duration, text)
+
+
+@pytest.mark.parametrize("text", ["", "5", "h", "1x", "-1h", "1h ", "1.5h", "9" * 30 + "d", "1h\n"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no duration|longer than any"):
+        parse_duration(text)

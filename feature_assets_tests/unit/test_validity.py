@@ -22,7 +22,6 @@ from feature_assets.offline.verdicts import Verdicts
 from feature_assets.opening import OnlineAccess
 from feature_assets.settings import load_settings
 from feature_assets.store import FeatureStore
-from feature_assets.training.leakage import leakage_report
 from feature_assets_tests.histories import instants
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -163,11 +162,6 @@ def test_a_key_without_records_has_empty_windows(store: FeatureStore) -> None:
 def test_the_leakage_report_computes_windows_again(store: FeatureStore) -> None:
     """By event time the sales of the first day are in a window of that day; nobody was served them then."""
     spine = pa.table({"shop": ["a", "a", "b"], "at": instants([at(0, 21), at(1, 2), at(9)])})
-    served, by_event = (
-        store.training_set(spine, service="it", timestamp="at", mode=mode) for mode in ("as_served", "as_of_event")
-    )
-    report = leakage_report(
-        served, by_event, project=PROJECT, lake=store.lake, ledger=store.ledger, verdicts=store.verdicts
-    )
+    report = store.leakage_report(store.training_set(spine, service="it", timestamp="at"))
     assert (report.rows, report.leaked_served, report.leaked_by_event) == (3, 0, 1)
     assert {feature.feature: feature.share for feature in report.features}["sums__count_1d"] == pytest.approx(1 / 3)

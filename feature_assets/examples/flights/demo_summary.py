@@ -30,7 +30,7 @@ def show_summary(store: FeatureStore) -> None:
     """Print the summary of a finished demo."""
     _counts(store)
     manifest, data = newest_training_set(store, FLIGHT_DELAY)
-    _leakage(leakage(store, FLIGHT_DELAY, TrainingSet(data.table, manifest)))
+    _leakage(leakage(store, TrainingSet(data.table, manifest)))
     _aucs(store, data, by_event_time(store, FLIGHT_DELAY, data.table).table)
     _drift(store)
     _decisions(store)

@@ -10,9 +10,9 @@ import dagster as dg
 
 from feature_assets.definition.model import Model
 from feature_assets.definition.project import Project
-from feature_assets.modelling import leakage, model_training_set
+from feature_assets.modelling import LEAKAGE_PAGE, leakage, model_training_set
 from feature_assets.orchestration.assets.keys import online_key, owners, training_set_key, view_key
-from feature_assets.orchestration.metadata import table_metadata
+from feature_assets.orchestration.metadata import share_plot, table_metadata
 from feature_assets.orchestration.resources import Platform, reported
 from feature_assets.store import FeatureStore
 from feature_assets.training.leakage import LeakageReport
@@ -43,7 +43,7 @@ def training_set_asset(project: Project, model: Model) -> dg.AssetsDefinition:
             store = platform.open(project)
             built = model_training_set(store, model)
             address = built.to_delta()
-            report = leakage(store, model, built)
+            report = leakage(store, built)
         yield dg.MaterializeResult(
             metadata=_metadata(store, built, address, report), data_version=dg.DataVersion(built.manifest.id)
         )
@@ -70,4 +70,8 @@ def _metadata(
         "commit_seq": dg.MetadataValue.json(built.manifest.commit_seq),
         "availability": dg.MetadataValue.json({str(c["values"]): c["counts"] for c in counts}),
         "leakage": dg.MetadataValue.md(report.to_markdown()),
+        "leakage_page": dg.MetadataValue.path(f"{address}/{LEAKAGE_PAGE}"),
+        "leakage_plot": share_plot(
+            "rows that differ if joined by event time", [(one.feature, one.share) for one in report.by_share]
+        ),
     }
