@@ -152,9 +152,9 @@ class FeatureView:
     sources: tuple[BatchSource, ...]
     transform: Transform
     features: tuple[Feature, ...]
-    stored: tuple[Feature, ...]
-    aggregates: tuple[Aggregate, ...]
     order_by: str | None
+    columns: tuple[tuple[str, pa.DataType], ...] | None
+    aggregates: tuple[Aggregate, ...]
     ttl: timedelta | None
     delay: timedelta
     schedule: str
@@ -167,6 +167,7 @@ class FeatureView:
     description: str
     owner: str
     tags: Mapping[str, str] = field(hash=False)
+    stored: tuple[Feature, ...] = field(init=False, compare=False, repr=False)
     place: Place = field(init=False, compare=False, repr=False)
 
     def __init__(  # noqa: PLR0913 - a definition is one call
@@ -199,16 +200,23 @@ class FeatureView:
         assign(self, freshness=freshness, expectations=tuple(expectations), online=online, buckets=buckets)
         assign(self, description=description, owner=owner, tags=frozen_tags("FeatureView", name, tags))
         assign(self, place=current_place())
-        if self.aggregates:
-            rules.require_no_rows(name, features, ttl)
-            given = [] if columns is None else [(field.name, field.type) for field in pa.schema(columns)]
-            rules.require_aggregates(name, self.aggregates, given)
-            stored = tuple(Feature(column, dtype) for column, dtype in given)
-            assign(self, stored=stored, features=tuple(_windowed(self.aggregates, dict(given))))
-        else:
-            rules.require_no_columns(name, columns)
-            assign(self, stored=tuple(features), features=tuple(features))
+        self._assign_features(tuple(features), columns)
         self._require_consistent()
+
+    def _assign_features(
+        self, features: tuple[Feature, ...], columns: pa.Schema | Sequence[tuple[str, pa.DataType]] | None
+    ) -> None:
+        if not self.aggregates:
+            rules.require_no_columns(self.name, columns)
+            assign(self, features=features, columns=None, stored=features)
+            return
+        given = () if columns is None else tuple((one.name, one.type) for one in pa.schema(list(columns)))
+        rules.require_aggregates(self.name, self.aggregates, given)
+        windowed = tuple(_windowed(self.aggregates, dict(given)))
+        # A copy that `dataclasses.replace` makes is given what follows from the rest.
+        rules.require_no_rows(self.name, () if features == windowed else features, self.ttl)
+        stored = tuple(Feature(column, dtype) for column, dtype in given)
+        assign(self, features=windowed, columns=given, stored=stored)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

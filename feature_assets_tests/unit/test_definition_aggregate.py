@@ -1,5 +1,6 @@
 """Views of aggregates as they are declared: names, types, defaults, and what is refused with which words."""
 
+import dataclasses
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -179,3 +180,11 @@ def test_a_view_whose_items_no_store_takes_is_refused_when_the_project_is_opened
             fa.load_settings(root=str(tmp_path)),
             project=fa.Project("shop", sources=[ORDERS], views=[large], services=[]),
         )
+
+
+def test_a_copy_with_another_part_is_a_view_of_its_own() -> None:
+    declared = view(fa.Aggregate("mean", "amount", [HOUR, DAY]), fa.Aggregate("count", windows=DAY))
+    copy = dataclasses.replace(declared, delay=HOUR)
+    assert (copy.features, copy.stored, copy.delay) == (declared.features, declared.stored, HOUR)
+    fewer = dataclasses.replace(declared, features=(), aggregates=declared.aggregates[:1])
+    assert fewer.feature_names == ("amount_mean_1h", "amount_mean_1d")
