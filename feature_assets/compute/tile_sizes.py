@@ -3,36 +3,29 @@
 Invariant: a view whose rings could outgrow what a store takes is refused before anything is computed, and never found
 out about by an entity that is busier than the others.
 
-What a cell takes is a slot's own knowledge (`Slot.max_bytes`). Where it says nothing it is `PER_NUMBER` for each number
-of an additive slot: enough for every sum of integers, and for sums of doubles that lie within a factor of 2**64 of each
-other; more is possible, and met when it is written (`ItemTooLargeError`). An object slot is taken to be small for each
-tile, or, where it is `pruned`, for the whole item.
+What a cell takes is a slot's own knowledge (`Slot.most_bytes`, which also says what is taken for granted: the length of
+texts, for one). A slot of objects has cells in the tiles that its own windows look at; of numbers there is one in every
+tile. Where all of a slot's windows are suffixes of time, tiles are without what later ones repeat; where one of them
+ends earlier, each tile may be as large as any.
 """
 
-from typing import Any, Final
+from typing import Final
 
-from feature_assets.compute.aggregates.layout import Layout, layout_of
-from feature_assets.compute.aggregates.slot import Slot
+from feature_assets.clock import duration_us
+from feature_assets.compute.aggregates.layout import ALL_TIME, Layout, Use, layout_of
 from feature_assets.compute.tile_codec import CHECK_BYTES, header_of
-from feature_assets.compute.tile_rolling import tile_capacity
+from feature_assets.compute.tile_rolling import spare, tile_capacity
 from feature_assets.definition.view import FeatureView
 from feature_assets.errors import DefinitionError
 
 LARGEST: Final = 380_000
 """DynamoDB takes items of 400 KB; the rest is for keys, cuts and the like."""
-PER_NUMBER: Final = 20
-"""153 bits: 64 of the factor, 53 of the mantissa, 31 for 2**31 records, and the sign."""
-PER_EXTREME: Final = 9
-"""A number of 64 bits and a bit that says whether it is there."""
-PER_OBJECT: Final = 64
-PRUNED: Final = 4096
 PER_START: Final = 4
 
 
 def size_bound(layout: Layout) -> int:
     """How many bytes a ring has at most; see above for what is taken for granted."""
-    tiles = tile_capacity(layout)
-    return _fixed(layout, tiles) + sum(_bound(slot, tiles) for slot in layout.slots)
+    return _fixed(layout) + sum(_bound(layout, slot) for slot in range(len(layout.slots)))
 
 
 def require_small(view: FeatureView) -> None:
@@ -40,29 +33,46 @@ def require_small(view: FeatureView) -> None:
     if not view.aggregates:
         return
     layout = layout_of(view)
-    total, tiles = size_bound(layout), tile_capacity(layout)
+    total = size_bound(layout)
     if total <= LARGEST:
         return
-    worst = max(layout.uses, key=lambda use: sum(_bound(layout.slots[slot], tiles) for slot in use.slots))
-    share = sum(_bound(layout.slots[slot], tiles) for slot in worst.slots)
+
+    def share(use: Use) -> int:
+        return sum(_bound(layout, slot) for slot in use.slots)
+
+    worst = max(layout.uses, key=share)
     raise DefinitionError(
         f"{view.place}: FeatureView {view.name!r}: an item could have {total:,} bytes, of at most {LARGEST:,}: "
-        f"{tiles:,} tiles, of which aggregate {worst.aggregate.name!r} takes {share:,} bytes",
+        f"{tile_capacity(layout):,} tiles, of which aggregate {worst.aggregate.name!r} takes {share(worst):,} bytes",
         hint="give its windows longer hops (a window's default is a twelfth or less), shorten the windows, "
         "lower k, bound or precision, or move aggregates to a view of their own",
     )
 
 
-def _fixed(layout: Layout, tiles: int) -> int:
-    return header_of(layout).itemsize + CHECK_BYTES + PER_START * (tiles + len(layout.levels))
+def _fixed(layout: Layout) -> int:
+    return header_of(layout).itemsize + CHECK_BYTES + PER_START * (tile_capacity(layout) + len(layout.levels))
 
 
-def _bound(slot: Slot[Any], tiles: int) -> int:
-    if slot.max_bytes is not None:
-        return slot.max_bytes * tiles
-    if slot.kind == "additive":
-        return PER_NUMBER * int(slot.empty(1).values.shape[1]) * tiles
-    if slot.kind == "extreme":
-        return PER_EXTREME * tiles
-    is_pruned = type(slot).pruned is not Slot.pruned
-    return min(PRUNED, PER_OBJECT * tiles) if is_pruned else PER_OBJECT * tiles
+def _bound(layout: Layout, number: int) -> int:
+    slot = layout.slots[number]
+    tiles = tile_capacity(layout)
+    mine = min(_reached(layout, number), tiles) if slot.kind == "object" else tiles
+    # An empty cell takes a byte.
+    rest = tiles - mine
+    return slot.most_bytes(mine, suffix=layout.suffixes[number], endless=layout.reaches[number] is None) + rest
+
+
+def _reached(layout: Layout, number: int) -> int:
+    """How many tiles there can be that the windows of a slot look at."""
+    reach = layout.reaches[number]
+    if reach is None:
+        return tile_capacity(layout)
+    hop = max(duration_us(use.window.hop) for use in layout.uses if number in use.slots)
+    total, covered, farthest = 0, 0, reach + spare(hop) + hop
+    for level, following in zip(layout.levels, (*layout.levels[1:], layout.levels[-1]), strict=True):
+        # Whole blocks of the next level are rolled up at a time.
+        unit = level.hop if following.hop == ALL_TIME else following.hop
+        within = farthest if level.reach is None else min(level.reach + spare(level.hop) + unit, farthest)
+        total += -((covered - within) // level.hop)
+        covered = within
+    return total

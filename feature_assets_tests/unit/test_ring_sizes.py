@@ -10,7 +10,7 @@ import pytest
 from feature_assets.clock import duration_us
 from feature_assets.compute.aggregates.counts import Count
 from feature_assets.compute.aggregates.layout import layout_of
-from feature_assets.compute.aggregates.slot import Records
+from feature_assets.compute.aggregates.slot import COUNT_BYTES, Records
 from feature_assets.compute.tiles import (
     Rings,
     packed,
@@ -109,7 +109,7 @@ def test_what_a_slot_says_of_itself_counts(monkeypatch: pytest.MonkeyPatch) -> N
     view = view_of([(("count", None, None), USUAL)])
     before = size_bound(layout_of(view))
     monkeypatch.setattr(Count, "max_bytes", 1000)
-    assert size_bound(layout_of(view)) == before + 82 * (1000 - 20)
+    assert size_bound(layout_of(view)) == before + 82 * (1000 - COUNT_BYTES)
     monkeypatch.setattr(Count, "max_bytes", 10_000)
     with pytest.raises(DefinitionError):
         require_small(view)

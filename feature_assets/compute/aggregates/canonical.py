@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from feature_assets.compute.aggregates.slot import Ints
+from feature_assets.compute.aggregates.slot import TEXT_BYTES, Ints
 from feature_assets.errors import CodecError
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -31,6 +31,8 @@ _SECONDS_BITS: Final = 34
 """Of the timestamp extension's 64 bits; the nanoseconds have the others."""
 _SIZES: Final = (6, 10, 15)
 """Of the timestamp extension's three forms, in bytes, head and all."""
+_NUMBER_BYTES: Final = 9
+_TEXT_HEAD: Final = 2
 _DAMAGED: Final = "the stored bytes are damaged or not ours; retire the version on this store and push it again"
 
 
@@ -57,6 +59,16 @@ def canonical_bytes(column: pa.Array) -> list[bytes | None]:
     values = np.fromiter((*found.values, None), dtype=object, count=len(found.values) + 1)
     of_rows: list[bytes | None] = values[found.codes].tolist()
     return of_rows
+
+
+def most_bytes(dtype: pa.DataType) -> int:
+    """How many bytes a value takes at most; a text or binary of `TEXT_BYTES`."""
+    plain = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+    if pa.types.is_boolean(plain):
+        return 1
+    if pa.types.is_integer(plain) or pa.types.is_floating(plain):
+        return _NUMBER_BYTES
+    return _SIZES[-1] if pa.types.is_timestamp(plain) or pa.types.is_date32(plain) else TEXT_BYTES + _TEXT_HEAD
 
 
 def from_canonical(values: Sequence[bytes | None], dtype: pa.DataType) -> pa.Array:

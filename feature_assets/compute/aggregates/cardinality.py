@@ -44,10 +44,11 @@ class Registers(ValueSlot[bytes]):
     form = bytes
 
     def __init__(self, column: str, precision: int) -> None:
-        super().__init__(f"registers({column}, {precision})", column)
         self.registers = 2**precision
         self._precision = precision
         self._dense = self.registers * _RANK_BITS // 8
+        # Sparse is always less.
+        super().__init__(f"registers({column}, {precision})", column, self.state_bytes + self._dense)
 
     def lift(self, records: Records, cell: Ints, cells: int) -> Objects:
         states = self.empty(cells)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_assets.compute.aggregates.packing import packed_integers, unpacked_integers
-from feature_assets.compute.aggregates.slot import Additive, Ints, Kind, Records, Slot, segments
+from feature_assets.compute.aggregates.slot import COUNT_BYTES, Additive, Ints, Kind, Records, Slot, segments
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -19,6 +19,7 @@ class Count(Slot[Additive]):
     """The number of records; with a `column`, of those whose value is not null."""
 
     kind: ClassVar[Kind] = "additive"
+    max_bytes = COUNT_BYTES
     column: str | None = None
 
     def __post_init__(self) -> None:

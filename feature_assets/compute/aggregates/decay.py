@@ -8,6 +8,7 @@ many as it has hops with records.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from math import isqrt
 from typing import Any, ClassVar, Final
 
@@ -16,7 +17,7 @@ import numpy as np
 from feature_assets.clock import duration_us
 from feature_assets.compute.aggregates.columns import is_float, valid
 from feature_assets.compute.aggregates.counts import Count
-from feature_assets.compute.aggregates.entries import Divided, Entries, Part
+from feature_assets.compute.aggregates.entries import ITEM_BYTES, Divided, Entries, Part
 from feature_assets.compute.aggregates.exact import Floats, float_limbs, summed
 from feature_assets.compute.aggregates.numbers import Columns, finished
 from feature_assets.compute.aggregates.packing import packed_integers, unpacked_integers
@@ -26,6 +27,8 @@ from feature_assets.compute.aggregates.sums import FloatSum, IntegerSum, NonFini
 from feature_assets.definition.aggregate import Aggregate
 from feature_assets.definition.window import Window
 
+LIFETIME: Final = duration_us(timedelta(days=3653))
+"""Ten years: as long as an entity is taken to have records, where it is said how large an item may become."""
 _STEPS: Final = 64
 _PLACES: Final = 120
 _NOTHING: Final = 5000
@@ -45,6 +48,11 @@ class ByHop(Divided):
     def __init__(self, inner: Slot[Any], hop: int) -> None:
         super().__init__(f"by_hop({inner.name}, {hop})", inner.columns, (inner,), None)
         self.hop = hop
+
+    def most_bytes(self, tiles: int, *, suffix: bool, endless: bool) -> int:
+        del suffix
+        # The tile for all time has an entry for each hop that ever was; every other one has one.
+        return self.max_bytes * (tiles + (LIFETIME // self.hop if endless else 0)) + ITEM_BYTES
 
     def keyed(self, records: Records) -> tuple[Ints, Ints, tuple[bytes, ...]]:
         rows = np.arange(len(records))

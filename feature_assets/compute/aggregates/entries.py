@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_assets.compute.aggregates.packing import Blobs, Codes, damaged, packed_integers, unpacked_integers
-from feature_assets.compute.aggregates.slot import Ints, Kind, Records, Slot
+from feature_assets.compute.aggregates.slot import COUNT_BYTES, Ints, Kind, Records, Slot
 
 Bools = npt.NDArray[np.bool_]
 Part = tuple[Codes, Blobs]
@@ -33,6 +33,10 @@ _OVER: Final = -1
 _HEAD: Final = 4
 """Bytes of the head for each part."""
 _LARGEST: Final = 2**24
+ITEM_BYTES: Final = 64
+"""Of an item beside its cells: the head, and what its parts begin with."""
+KEY_BYTES: Final = 4
+"""Of an entry's key: a place, or the number of a hop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Divided(Slot[Entries]):
         self.columns = columns
         self.inner = inner
         self.bound = bound
+        entry = KEY_BYTES + sum(slot.max_bytes for slot in inner)
+        self.max_bytes = COUNT_BYTES + entry * (1 if bound is None else bound)
 
     @abstractmethod
     def keyed(self, records: Records) -> tuple[Ints, Ints, tuple[bytes, ...]]:

@@ -44,6 +44,8 @@ class Extreme(Slot[Ints]):
     """The least value of each cell, or the greatest."""
 
     kind: ClassVar[Kind] = "extreme"
+    max_bytes = 9
+    """A number of 64 bits, and a bit that says whether it is there."""
 
     def __init__(self, name: str, columns: tuple[str, ...], *, greatest: bool) -> None:
         self.name = name

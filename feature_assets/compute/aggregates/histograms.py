@@ -16,7 +16,7 @@ import pyarrow as pa
 from feature_assets.compute.aggregates.columns import floats_of, integers_of, is_float
 from feature_assets.compute.aggregates.numbers import Columns
 from feature_assets.compute.aggregates.packing import Blobs, Codes, packed_sparse, unpacked_sparse
-from feature_assets.compute.aggregates.slot import Additive, Asked, Computation, Finished, Ints, Records
+from feature_assets.compute.aggregates.slot import COUNT_BYTES, Additive, Asked, Computation, Finished, Ints, Records
 from feature_assets.compute.aggregates.sums import Sum
 from feature_assets.definition.aggregate import Aggregate
 from feature_assets.definition.window import Window
@@ -29,6 +29,7 @@ class Bins(Sum):
         self.name = f"bins({column}, {', '.join(map(repr, edges))})"
         self.columns = (column,)
         self.width = len(edges) + 1
+        self.max_bytes = self.width * COUNT_BYTES
         self.floats = floats
         # The least value of the column's type that is not below the edge: then comparing is exact.
         self._edges = np.array([_least_double(edge) for edge in edges]) if floats else _least_integers(edges)

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from feature_assets.compute.aggregates.canonical import coded, from_canonical
-from feature_assets.compute.aggregates.entries import Divided, Entries, Part
+from feature_assets.compute.aggregates.entries import ITEM_BYTES, Divided, Entries, Part
+from feature_assets.compute.aggregates.objects import LONGEST
 from feature_assets.compute.aggregates.packing import damaged, packed_integers, unpacked_integers
 from feature_assets.compute.aggregates.slot import Asked, Computation, Finished, Ints, Records, Slot
 
@@ -32,6 +33,11 @@ class ByKey(Divided):
         columns = tuple(dict.fromkeys([by, *(column for slot in inner for column in slot.columns)]))
         super().__init__(f"by({by}, {bound}, {names})", columns, inner, bound)
         self.by = by
+
+    def most_bytes(self, tiles: int, *, suffix: bool, endless: bool) -> int:
+        """See `Slot`. An item is taken to have no more different keys than one cell may: a window of more has none."""
+        del suffix, endless
+        return self.max_bytes * tiles + (LONGEST + 1) * (self.bound or 1) + ITEM_BYTES
 
     def keyed(self, records: Records) -> tuple[Ints, Ints, tuple[bytes, ...]]:
         found = coded(records.columns[self.by])

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_assets.compute.aggregates.canonical import Coded, coded, from_canonical
+from feature_assets.compute.aggregates.canonical import Coded, coded, from_canonical, most_bytes
 from feature_assets.compute.aggregates.slot import Ints, Kind, Records, Slot, segments
 from feature_assets.errors import CodecError
 
@@ -27,6 +27,10 @@ S = TypeVar("S")
 
 EVERY: Final = 1
 SOME: Final = 2
+PLACE_BYTES: Final = 3
+"""Of a cell, beside its state: the place of one that is filled, or a nil. The whole's head is less than a cell's."""
+LONGEST: Final = most_bytes(pa.string())
+"""As much as a value of any type takes."""
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DAMAGED: Final = "the stored bytes are damaged or not ours; retire the version on this store and push it again"
 
@@ -34,16 +38,20 @@ _DAMAGED: Final = "the stored bytes are damaged or not ours; retire the version 
 class ObjectSlot(Slot[Objects], Generic[S]):
     """A slot whose cells are Python objects. The hooks work on lists of states, none of them `None`.
 
-    `form`: the type of a state as msgpack has it, for the decoder.
+    `form`: the type of a state as msgpack has it, for the decoder. `prunes`: whether the cells of an item that are
+    `pruned` hold no more together than one may; `state_bytes`: of a state, beside what it holds.
     """
 
     kind: ClassVar[Kind] = "object"
     form: ClassVar[Any]
+    state_bytes: ClassVar[int] = 3
+    prunes: bool = False
     _decoders: ClassVar[dict[int, "msgspec.msgpack.Decoder[Any]"]]
 
-    def __init__(self, name: str, columns: tuple[str, ...]) -> None:
+    def __init__(self, name: str, columns: tuple[str, ...], max_bytes: int) -> None:
         self.name = name
         self.columns = columns
+        self.max_bytes = max_bytes
 
     def __init_subclass__(cls, **given: object) -> None:
         super().__init_subclass__(**given)
@@ -62,6 +70,13 @@ class ObjectSlot(Slot[Objects], Generic[S]):
     @abstractmethod
     def restored(self, plain: Sequence[Any]) -> Iterable[S]:
         """The states again. Raises `ValueError` for values of `form` that `plain` never makes."""
+
+    def most_bytes(self, tiles: int, *, suffix: bool, endless: bool) -> int:
+        del endless
+        if suffix and self.prunes:
+            # All cells together hold what one may hold, in as many parts as there are cells at most.
+            return self.max_bytes + (PLACE_BYTES + self.state_bytes) * tiles
+        return (self.max_bytes + PLACE_BYTES) * tiles
 
     def empty(self, cells: int) -> Objects:
         return np.full(cells, None, object)
@@ -141,8 +156,8 @@ class ObjectSlot(Slot[Objects], Generic[S]):
 class ValueSlot(ObjectSlot[S]):
     """An object slot of one column's values, as bytes. Nulls are skipped."""
 
-    def __init__(self, name: str, column: str) -> None:
-        super().__init__(name, (column,))
+    def __init__(self, name: str, column: str, max_bytes: int) -> None:
+        super().__init__(name, (column,), max_bytes)
 
     def valid(self, records: Records, cell: Ints) -> tuple[Coded, Ints, Ints]:
         """The column's values, the rows that have one, and the cells of these."""

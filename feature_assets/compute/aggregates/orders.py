@@ -21,14 +21,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_assets.compute.aggregates.canonical import Coded, from_canonical
-from feature_assets.compute.aggregates.objects import Objects, ValueSlot, lists_of, of_items, put, slices
+from feature_assets.compute.aggregates.canonical import Coded, from_canonical, most_bytes
+from feature_assets.compute.aggregates.objects import LONGEST, Objects, ValueSlot, lists_of, of_items, put, slices
 from feature_assets.compute.aggregates.slot import Asked, Computation, Finished, Ints, Records, segments
 from feature_assets.definition.aggregate import Aggregate
 
 Entry = tuple[int, int, bytes]
 
 _RAW: Final = msgspec.Raw
+_WHOLE_BYTES: Final = 9
+"""Of any int64."""
 
 
 class One(ValueSlot[Entry]):
@@ -36,9 +38,10 @@ class One(ValueSlot[Entry]):
 
     form = tuple[int, int, msgspec.Raw]
 
-    def __init__(self, column: str, *, latest: bool) -> None:
-        super().__init__(f"{'last' if latest else 'first'}({column})", column)
+    def __init__(self, column: str, *, latest: bool, value_bytes: int = LONGEST) -> None:
+        super().__init__(f"{'last' if latest else 'first'}({column})", column, 1 + 2 * _WHOLE_BYTES + value_bytes)
         self._latest = latest
+        self.prunes = latest
 
     def lift(self, records: Records, cell: Ints, cells: int) -> Objects:
         states = self.empty(cells)
@@ -71,9 +74,12 @@ class Latest(ValueSlot[tuple[Entry, ...]]):
     """The last k records that have a value, newest first; or the last k different values, each with its last record."""
 
     form = tuple[list[int], list[int], list[msgspec.Raw]]
+    state_bytes = 10
+    prunes = True
 
-    def __init__(self, column: str, k: int, *, distinct: bool) -> None:
-        super().__init__(f"{'last_distinct_k' if distinct else 'last_k'}({column}, {k})", column)
+    def __init__(self, column: str, k: int, *, distinct: bool, value_bytes: int = LONGEST) -> None:
+        name = f"{'last_distinct_k' if distinct else 'last_k'}({column}, {k})"
+        super().__init__(name, column, self.state_bytes + k * (2 * _WHOLE_BYTES + value_bytes))
         self._k = k
         self._distinct = distinct
 
@@ -146,7 +152,8 @@ class Ended(Computation):
     def __init__(self, aggregate: Aggregate, columns: Mapping[str, pa.DataType]) -> None:
         (column,) = aggregate.columns
         self._dtype = columns[column]
-        self.slots = (One(column, latest=aggregate.function == "last"),)
+        latest = aggregate.function == "last"
+        self.slots = (One(column, latest=latest, value_bytes=most_bytes(self._dtype)),)
 
     def finish(self, cells: Sequence[Objects], asked: Asked) -> Finished:
         (states,) = cells
@@ -160,7 +167,8 @@ class Listed(Computation):
     def __init__(self, aggregate: Aggregate, columns: Mapping[str, pa.DataType]) -> None:
         (column,) = aggregate.columns
         self._dtype = columns[column]
-        self.slots = (Latest(column, aggregate.k or 1, distinct=aggregate.function == "last_distinct_k"),)
+        distinct, each = aggregate.function == "last_distinct_k", most_bytes(self._dtype)
+        self.slots = (Latest(column, aggregate.k or 1, distinct=distinct, value_bytes=each),)
 
     def finish(self, cells: Sequence[Objects], asked: Asked) -> Finished:
         (states,) = cells

@@ -42,17 +42,27 @@ _PLACE_BITS: Final = 26
 _EXACT: Final = Context(prec=40, Emin=-999_999, Emax=999_999)
 _LN2: Final = 0.6931471805599453
 """Written out, as a library's logarithm may differ from another's in the last bit."""
+_APART: Final = 1e6
+_BUCKET_BYTES: Final = 4
+"""Of a step below 128 and a count below 2**16."""
+_MORE_BYTES: Final = 600
+"""Two more for each of 2**24 / 2**16 larger counts, and for the steps to the first bucket, to zero and beyond."""
 _TERMS: Final = 12
 """Of the series of the logarithm: the first that is left out is below 2**-60."""
 
 
 class Buckets(ObjectSlot[bytes]):
-    """How many records there are in each bucket: the bytes of an array of (place, count), by ascending place."""
+    """How many records there are in each bucket: the bytes of an array of (place, count), by ascending place.
+
+    For `max_bytes`, numbers are taken to lie within a factor of `_APART`, and fewer than 2**24 of them in a cell.
+    """
 
     form = tuple[list[int], list[int]]
 
     def __init__(self, column: str, accuracy: float, bound: int) -> None:
-        super().__init__(f"buckets({column}, {accuracy!r}, {bound})", (column,))
+        buckets = min(bound, math.ceil(_steps(accuracy) * math.log(_APART)))
+        largest = 1 + 2 * self.state_bytes + buckets * _BUCKET_BYTES + _MORE_BYTES
+        super().__init__(f"buckets({column}, {accuracy!r}, {bound})", (column,), largest)
         self._accuracy = accuracy
         self._bound = bound
 

@@ -17,8 +17,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from feature_assets.compute.aggregates.objects import Objects, ValueSlot, lists_of, of_items, put, slices
-from feature_assets.compute.aggregates.slot import Asked, Computation, Finished, Ints, Records, segments
+from feature_assets.compute.aggregates.canonical import most_bytes
+from feature_assets.compute.aggregates.objects import LONGEST, Objects, ValueSlot, lists_of, of_items, put, slices
+from feature_assets.compute.aggregates.slot import COUNT_BYTES, Asked, Computation, Finished, Ints, Records, segments
 from feature_assets.definition.aggregate import Aggregate
 
 Values = frozenset[bytes]
@@ -34,8 +35,10 @@ class Distinct(ValueSlot[Values]):
 
     form = list[msgspec.Raw]
 
-    def __init__(self, column: str, bound: int) -> None:
-        super().__init__(f"distinct({column}, {bound})", column)
+    prunes = True
+
+    def __init__(self, column: str, bound: int, value_bytes: int = LONGEST) -> None:
+        super().__init__(f"distinct({column}, {bound})", column, self.state_bytes + bound * value_bytes)
         self._bound = bound
 
     def lift(self, records: Records, cell: Ints, cells: int) -> Objects:
@@ -85,8 +88,9 @@ class Frequencies(ValueSlot[Counts]):
 
     form = tuple[list[msgspec.Raw], list[int]]
 
-    def __init__(self, column: str, bound: int) -> None:
-        super().__init__(f"frequencies({column}, {bound})", column)
+    def __init__(self, column: str, bound: int, value_bytes: int = LONGEST) -> None:
+        largest = 1 + 2 * self.state_bytes + bound * (value_bytes + 1 + COUNT_BYTES)
+        super().__init__(f"frequencies({column}, {bound})", column, largest)
         self._bound = bound
 
     def lift(self, records: Records, cell: Ints, cells: int) -> Objects:
@@ -125,9 +129,8 @@ class DistinctCounted(Computation):
     """`count_distinct`: 0 if there is no value; null, and overflow, if there are more than `bound`."""
 
     def __init__(self, aggregate: Aggregate, columns: Mapping[str, pa.DataType]) -> None:
-        del columns
         (column,) = aggregate.columns
-        self.slots = (Distinct(column, aggregate.bound or 1),)
+        self.slots = (Distinct(column, aggregate.bound or 1, most_bytes(columns[column])),)
 
     def finish(self, cells: Sequence[Objects], asked: Asked) -> Finished:
         states = cells[0].tolist()
@@ -145,7 +148,7 @@ class Ranked(Computation):
         (column,) = aggregate.columns
         self._k = aggregate.k or 1
         self._dtype = columns[column]
-        self.slots = (Frequencies(column, aggregate.bound or 1),)
+        self.slots = (Frequencies(column, aggregate.bound or 1, most_bytes(self._dtype)),)
 
     def finish(self, cells: Sequence[Objects], asked: Asked) -> Finished:
         del asked

@@ -13,7 +13,7 @@ It knows no windows, tiles, entities or visibility.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,11 @@ import pyarrow as pa
 
 Ints = npt.NDArray[np.int64]
 Kind = Literal["additive", "extreme", "object"]
+
+COUNT_BYTES: Final = 4
+"""Of a number of records: they are fewer than 2**31."""
+TEXT_BYTES: Final = 32
+"""As long as texts and binaries are taken to be, where it is said beforehand how large an item may become."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +71,15 @@ class Slot(ABC, Generic[C]):
     its meaning. `columns`: the columns that it lifts from. `kind` says what its cells are, for kernels that are faster
     for some: `Additive`; an int64 or float64 array with an identity element for empty cells (merge is `np.minimum` or
     `np.maximum`, see `is_greatest`); or an array of objects, `None` for an empty cell, or other cells
-    that only the slot's own methods look into. `max_bytes`: how many bytes a cell takes at most, if that is known.
+    that only the slot's own methods look into. `max_bytes`: how many bytes a cell takes at most; see `most_bytes` for
+    what is taken for granted.
     """
 
     kind: ClassVar[Kind]
     name: str
     columns: tuple[str, ...]
     is_greatest: bool = False
-    max_bytes: int | None = None
+    max_bytes: int
 
     @abstractmethod
     def empty(self, cells: int) -> C:
@@ -114,6 +120,16 @@ class Slot(ABC, Generic[C]):
         """
         del counts
         return states
+
+    def most_bytes(self, tiles: int, *, suffix: bool, endless: bool) -> int:
+        """How many bytes an item of so many tiles takes at most, from the slot's parameters alone.
+
+        `suffix`: the cells are `pruned`; `endless`: one of the tiles is for all time. What no parameter bounds is taken
+        for granted, and met otherwise when an item is written (`ItemTooLargeError`): texts have `TEXT_BYTES` at most,
+        and the sums of doubles in an item lie within a factor of 2**64 of each other.
+        """
+        del suffix, endless
+        return self.max_bytes * tiles
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Slot) and (type(self), self.name) == (type(other), other.name)

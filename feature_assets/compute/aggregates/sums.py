@@ -32,7 +32,7 @@ from feature_assets.compute.aggregates.exact import (
 from feature_assets.compute.aggregates.packed_exact import packed_numbers, unpacked_numbers
 from feature_assets.compute.aggregates.packing import Blobs, Codes, damaged, packed_integers, unpacked_integers
 from feature_assets.compute.aggregates.rounding import products
-from feature_assets.compute.aggregates.slot import Additive, Ints, Kind, Records, Slot
+from feature_assets.compute.aggregates.slot import COUNT_BYTES, Additive, Ints, Kind, Records, Slot
 
 _SMALL: Final = 2.0**31
 """Whole doubles up to here are added as plain integers."""
@@ -61,6 +61,9 @@ class Sum(Slot[Additive]):
 
 class ExactSum(Sum):
     """An exact number for each cell."""
+
+    max_bytes = 20
+    """153 bits: 64 of a factor of 2**64, 53 of the mantissa, 31 for 2**31 records, and the sign. Integers take less."""
 
     def __init__(self, name: str, column: str) -> None:
         self.name = name
@@ -167,6 +170,7 @@ class NonFinite(Sum):
     """How many values of a column of floats are NaN, infinity and minus infinity: three counts for each cell."""
 
     WIDTH: ClassVar[int] = 3
+    max_bytes = WIDTH * COUNT_BYTES
 
     def __init__(self, column: str) -> None:
         self.name = f"nonfinite({column})"
