@@ -72,8 +72,8 @@ class _Runs:
     def cells(self, slot: Slot[Any], tiles: Any, wanted: Iterable[Spanned]) -> list[Any]:  # noqa: ANN401 - the slot's cells
         """The cells of each window of the slot, item by item, from those of the tiles."""
         runs = [self._runs[window] for window in wanted]
-        if len(self._ends) == 1:
-            # No window has a tile.
+        if len(self._ends) <= 1:
+            # No window has a tile, or there is no item.
             return [slot.empty(len(low)) for low, _ in runs]
         if slot.kind == "additive":
             return self._sums(tiles, runs)

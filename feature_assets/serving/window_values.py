@@ -2,7 +2,7 @@
 
 Invariant: what is answered is of both sections of an item or of neither; an item that is not there holds no records,
 and its windows are empty like those of one whose records have all left them. One that cannot be read leaves the others
-as they are.
+as they are; so does one that was written so much later than the instant asked for that it has forgotten that past.
 It reads no store.
 """
 
@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from feature_assets.compute.aggregates.layout import Layout
+from feature_assets.compute.tile_rolling import spare
 from feature_assets.compute.tiles import Rings, fits, unpacked, windows
 from feature_assets.errors import CodecError
 from feature_assets.online.item import Item
@@ -45,11 +47,21 @@ class WindowValues:
         finished = windows(sections, np.full(len(known), as_of))
         codes, row = np.full(len(items), Status.ERROR.code), np.full(len(items), NO_ROW)
         codes[known], row[known] = Status.PRESENT.code, np.arange(len(known))
+        past = known[self._is_past(sections, as_of)]
+        if len(past):
+            codes[past], row[past] = Status.ERROR.code, NO_ROW
+            reason = reason or "an item was written later than the instant asked for; is this machine's clock behind?"
         names = [use.feature.name for use in self.layout.uses]
         columns: dict[str, pa.Array] = {name: one.values for name, one in zip(names, finished, strict=True)}
         overflow = {name: one.overflow for name, one in zip(names, finished, strict=True) if one.overflow.any()}
         fitting = sum(any(both) and all(fits(self.layout, one) for one in both) for both in blobs) if bad else 0
         return Values(columns, row, codes, overflow, len(bad), fitting, reason)
+
+    def _is_past(self, sections: Sequence[Rings], as_of: int) -> npt.NDArray[np.bool_]:
+        """Which items no longer hold what a window could need that ends so long ago."""
+        rolled_at = np.maximum.reduce([rings.rolled_at for rings in sections])
+        mask: npt.NDArray[np.bool_] = rolled_at > as_of + spare(self.layout.levels[0].hop)
+        return mask
 
     def _sections(self, blobs: Blobs) -> list[Rings]:
         """The batch sections, and the stream sections if there are any."""
