@@ -13,12 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_assets.compute.aggregates.layout import Use, layout_of
+from feature_assets.definition.aggregate import Aggregate
 from feature_assets.definition.source import BatchSource
 from feature_assets.definition.view import FeatureView
+from feature_assets.definition.window import Window, duration_label
 from feature_assets.offline.table import Commit
 
 PREVIEW_ROWS = 8
 _PLOT_FEATURES = 4
+_PARAMETERS = ("by", "k", "bound", "precision", "percentile", "accuracy", "edges", "half_life", "scale")
+"""Of an aggregate, beside its columns."""
 _MARGIN = 0.06
 """Free space left and right of a histogram, as a share of its width."""
 _PLOT_SHARES = 12
@@ -82,6 +87,47 @@ def view_descriptions(view: FeatureView) -> dict[str, str]:
         "sequence": "order among rows of the same instant",
         **{feature.name: feature.description for feature in view.stored},
     }
+
+
+def aggregates_metadata(view: FeatureView) -> dict[str, dg.MetadataValue]:
+    """The features of a view of aggregates: of what, over which window, and how exactly. Nothing of a view of rows."""
+    if not view.aggregates:
+        return {}
+    rows = [_aggregate_row(use) for use in layout_of(view).uses]
+    return {"aggregates": dg.MetadataValue.md(markdown_table(pa.Table.from_pylist(rows)))}
+
+
+def _aggregate_row(use: Use) -> dict[str, str]:
+    one = use.aggregate
+    return {
+        "feature": use.feature.name,
+        "type": str(use.feature.dtype),
+        "function": _function_text(one),
+        "column": " / ".join(filter(None, (one.column, one.over))),
+        "window": _window_text(use.window),
+        "hop": "" if use.window.size is None else duration_label(use.window.hop),
+        "error bound": use.computation.error_bound or "exact",
+        "description": use.feature.description,
+    }
+
+
+def _function_text(one: Aggregate) -> str:
+    """The function with its parameters: `approx_percentile(percentile=0.9, accuracy=0.01, bound=2048)`."""
+    given = {name: getattr(one, name) for name in _PARAMETERS if getattr(one, name) is not None}
+    if one.half_life is not None:
+        given["half_life"] = duration_label(one.half_life)
+    return one.function + (f"({', '.join(f'{name}={value}' for name, value in given.items())})" if given else "")
+
+
+def _window_text(window: Window) -> str:
+    if window.size is None:
+        return "lifetime"
+    size = duration_label(window.size)
+    if window.count > 1:
+        return f"{window.count} x {size}"
+    if window.offset:
+        return f"{size}, {duration_label(window.offset)} ago"
+    return f"the last whole {size}" if window.closed else size
 
 
 def markdown_table(table: pa.Table) -> str:

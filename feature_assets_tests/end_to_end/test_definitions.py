@@ -123,7 +123,7 @@ def test_a_model_follows_its_training_set_which_follows_what_is_served(monkeypat
 
 
 def test_the_project_is_the_one_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dg.AssetKey(["features", "carrier_week"]) in loaded(flights, monkeypatch).asset_graph.get_all_asset_keys()
+    assert dg.AssetKey(["features", "carrier_windows"]) in loaded(flights, monkeypatch).asset_graph.get_all_asset_keys()
     assert dg.AssetKey(["features", "last_order"]) in loaded(shop.project, monkeypatch).asset_graph.get_all_asset_keys()
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from statistics import mean, stdev
+from statistics import mean
 
 import numpy as np
 import pyarrow as pa
@@ -76,8 +76,6 @@ def computed(view: FeatureView, first: datetime, day: datetime) -> list[Row]:
     ("name", "keys"),
     [
         ("carrier_hourly", {"carrier": "carrier"}),
-        ("route_hourly", {"origin": "origin", "dest": "dest"}),
-        ("origin_hourly", {"airport": "origin"}),
         ("dest_hourly", {"airport": "dest"}),
     ],
 )
@@ -92,38 +90,45 @@ def test_hourly_statistics_agree_with_a_plain_loop(name: str, keys: Mapping[str,
         assert_same(rows[key], expected)
 
 
-def test_the_week_of_a_carrier_agrees_with_a_plain_loop() -> None:
-    first = DAY - timedelta(days=6)
-    view = project.view("carrier_week")
-    assert view.lookback == timedelta(days=6)
-    groups: dict[object, list[Row]] = defaultdict(list)
-    for row in FLIGHTS.reader(first, DAY + ONE_DAY, EVER).to_pylist():
-        groups[row["carrier"]].append(row)
-    rows = {row["carrier"]: row for row in computed(view, first, DAY)}
-    assert rows.keys() == groups.keys()
-    for carrier, group in groups.items():
-        landed = [value for row in group if (value := number(row, "arr_delay")) is not None]
-        spread = {"sd_arr_delay": stdev(landed)}
-        expected = {"carrier": carrier, "event_at": DAY + ONE_DAY, **expected_statistics(group), **spread}
-        assert_same(rows[carrier], expected)
+@pytest.mark.parametrize(
+    ("name", "keys", "more"),
+    [
+        ("origin_windows", {"airport": "origin"}, ()),
+        ("route_windows", {"origin": "origin", "dest": "dest"}, ()),
+        ("carrier_windows", {"carrier": "carrier"}, ()),
+        ("aircraft_windows", {"tailnum": "tailnum"}, ("dest",)),
+    ],
+)
+def test_a_flight_is_one_record_of_whoever_is_known(name: str, keys: Mapping[str, str], more: tuple[str, ...]) -> None:
+    flown = FLIGHTS.reader(DAY, DAY + ONE_DAY, EVER).to_pylist()
+    expected = [
+        {
+            **{key: row[column] for key, column in keys.items()},
+            **{column: row[column] for column in (*more, "dep_delay", "arr_delay", "air_time")},
+            "event_at": row["scheduled_departure_at"],
+            "arrived_at": row["outcome_known_at"],
+            "late": None if row["arr_delay"] is None else int(row["arr_delay"] > 30),
+            "cancelled": int(row["departed_at"] is None),
+        }
+        for row in flown
+        if all(row[column] is not None for column in keys.values())
+    ]
+    assert (len(expected) < len(flown)) == (name == "aircraft_windows")
+    rows = computed(project.view(name), DAY, DAY)
+    assert sorted(map(in_order, rows)) == sorted(map(in_order, expected))
 
 
-def test_an_aircraft_keeps_its_last_flight_of_an_hour_and_unknown_ones_are_dropped() -> None:
-    last: dict[tuple[object, datetime], Row] = {}
-    unknown = 0
-    for row in FLIGHTS.reader(DAY, DAY + ONE_DAY, EVER).to_pylist():  # in the order of schedule and flight id
-        unknown += row["tailnum"] is None
-        if row["tailnum"] is not None:
-            last[row["tailnum"], hour_after(row)] = row
-    assert unknown > 0
-    rows = {(row["tailnum"], row["event_at"]): row for row in computed(project.view("aircraft_flights"), DAY, DAY)}
-    assert rows.keys() == last.keys()
-    for key, row in last.items():
-        expected = {name: row[name] for name in ("tailnum", "dep_delay", "arr_delay", "air_time", "cancelled")}
-        assert_same(
-            rows[key],
-            expected | {"event_at": key[1], "arrived_at": row["outcome_known_at"], "bound_for": row["dest"]},
-        )
+def in_order(row: Row) -> tuple[tuple[str, str], ...]:
+    """A row as what can be sorted; equal numbers are equal, whatever their type."""
+    return tuple(
+        (name, f"{value:.3f}" if isinstance(value, float | int) else str(value)) for name, value in sorted(row.items())
+    )
+
+
+def test_windows_reach_from_ten_minutes_to_thirty_days_and_a_week_back() -> None:
+    windows = {window for view in project.views for one in view.aggregates for window in one.windows}
+    assert {window.label for window in windows} >= {"10m", "1h", "3h", "6h", "12h", "1d", "7d", "30d"}
+    assert {window.label for window in windows if window.closed} == {"1d_tumbling", "1d_offset_6d"}
 
 
 def test_an_impossible_wind_is_unknown_and_no_gust_is_none() -> None:
@@ -182,8 +187,8 @@ def test_a_day_without_weather_is_an_empty_partition() -> None:
     assert computed(project.view("airport_weather"), day, day) == []
 
 
-def failing_days(table: pa.Table, expectation: Expectation) -> int:
-    """In how many UTC days, by the end of the hour or day that a row covers, the expectation does not hold."""
+def failing_days(table: pa.Table, expectation: Expectation, *, at_end: bool) -> int:
+    """In how many UTC days the expectation does not hold; `at_end`: an event at midnight is of the day that ends."""
     assert expectation.column is not None
     values = table.select(["event_at", expectation.column]).to_pandas()
     column = values[expectation.column]
@@ -193,26 +198,21 @@ def failing_days(table: pa.Table, expectation: Expectation) -> int:
         assert expectation.type == "expect_column_values_to_be_between"
         counts = column.notna()
         holds = column.between(expectation.arguments["min_value"], expectation.arguments["max_value"])
-    days = (values["event_at"] - np.timedelta64(1, "us")).dt.floor("D")
+    days = (values["event_at"] - np.timedelta64(int(at_end), "us")).dt.floor("D")
     share = holds[counts].groupby(days[counts]).mean()
     return int((share < (expectation.mostly or 1.0)).sum())
 
 
 @pytest.mark.parametrize("view", project.views, ids=lambda view: view.name)
 def test_blocking_expectations_hold_on_every_day_and_warnings_are_rare(view: FeatureView) -> None:
-    """Hours nest in a year as in days, so the year is computed as one period; the week is computed day by day."""
+    """Hours and records nest in a year as in days, so the year is computed as one period."""
     source = view.sources[0]
-    days = [YEAR.start + at * ONE_DAY for at in range((YEAR.end - YEAR.start).days)]
-    periods = [Period(day, day + ONE_DAY) for day in days] if view.lookback else [YEAR]
-    parts = [
-        transformed(view, {source.name: source.reader(period.start - view.lookback, period.end, EVER)}, period)
-        for period in periods
-    ]
-    table = pa.concat_tables(parts)
+    assert not view.lookback
+    table = transformed(view, {source.name: source.reader(YEAR.start, YEAR.end, EVER)}, YEAR)
     assert table.num_rows > 5_000
     assert {expectation.severity for expectation in view.expectations} == {"critical", "warning"}
     for expectation in view.expectations:
-        found = failing_days(table, expectation)
+        found = failing_days(table, expectation, at_end=not view.aggregates)
         assert found == 0 if expectation.severity == "critical" else 0 < found < 25, expectation
 
 
@@ -232,7 +232,7 @@ def test_origin_and_destination_are_two_roles_of_the_airport() -> None:
     assert roles["destination"].key_map == (("airport", "dest"),)
     required = [column.name for column in service.key_columns]
     assert required == ["origin", "dest", "carrier", "tailnum", "distance", "scheduled_minutes"]
-    assert len(service.output_columns) == 37
+    assert len(service.output_columns) == 66
 
 
 def test_the_clock_is_new_yorks_over_both_switches() -> None:
@@ -252,8 +252,8 @@ def test_request_time_features_of_one_row_are_those_of_many() -> None:
     columns: dict[str, pa.Array] = {
         "distance": pa.array([2475, 200, 1000], pa.int64()),
         "scheduled_minutes": pa.array([375, 80, 200], pa.int64()),
-        "carrier_hourly__mean_dep_delay": pa.array([12.0, None, 3.0], pa.float64()),
-        "origin__mean_dep_delay": pa.array([2.0, 1.0, None], pa.float64()),
+        "carrier_windows__mean_dep_delay_1d": pa.array([12.0, None, 3.0], pa.float64()),
+        "origin__mean_dep_delay_1d": pa.array([2.0, 1.0, None], pa.float64()),
     }
     as_of = pa.array([at(12), at(13), at(14)], pa.timestamp("us", "UTC"))
     many = of_this_flight(columns, as_of)
@@ -264,10 +264,11 @@ def test_request_time_features_of_one_row_are_those_of_many() -> None:
         assert {name: value[0] for name, value in one.items()} == {name: value[row] for name, value in many.items()}
 
 
-def test_the_spine_asks_at_the_scheduled_departure_and_knows_the_answer_later() -> None:
+def test_the_spine_asks_an_hour_before_the_departure_and_knows_the_answer_later() -> None:
     asked = spine(DAY, DAY + ONE_DAY)
+    hour = timedelta(hours=1)
     day = flights().filter(
-        (pc.field("scheduled_departure_at") >= DAY) & (pc.field("scheduled_departure_at") < DAY + ONE_DAY)
+        (pc.field("scheduled_departure_at") >= DAY + hour) & (pc.field("scheduled_departure_at") < DAY + ONE_DAY + hour)
     )
     landed = {row["flight_id"]: row for row in day.to_pylist() if row["landed_at"] is not None}
     rows = asked.to_pylist()
@@ -275,7 +276,8 @@ def test_the_spine_asks_at_the_scheduled_departure_and_knows_the_answer_later() 
     for row in rows:
         flight = landed[row["flight_id"]]
         assert row["late"] == (flight["arr_delay"] > 30)
-        assert row["outcome_known_at"] == flight["landed_at"] > row["scheduled_departure_at"]
+        assert row["outcome_known_at"] == flight["landed_at"] > row["asked_at"]
+        assert row["asked_at"] + hour == flight["scheduled_departure_at"]
         planned = flight["scheduled_arrival_at"] - flight["scheduled_departure_at"]
         assert row["scheduled_minutes"] == planned.total_seconds() / 60
     assert asked["late"].type == pa.bool_()

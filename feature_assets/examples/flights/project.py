@@ -1,11 +1,14 @@
-"""The example as one project: will a flight be late, asked at its scheduled departure.
+"""The example as one project: will a flight be late, asked an hour before its scheduled departure.
 
 The service names what the model sees; `origin` and `destination` are two roles of one entity, the airport. The label
 is known hours after the question, when the flight has landed, and `spine` carries that instant beside it, so that
 nobody can train on a flight that is still in the air. Cancelled and diverted flights have no arrival to be late and
 are not asked about.
 
-Invariant: a row of the spine holds nothing that was unknown at its scheduled departure but the label and its instant.
+An hour before, a passenger can still be told; and no window of event time, which is the scheduled departure, holds the
+flight itself: with it, a join that ignores availability would be told the answer.
+
+Invariant: a row of the spine holds nothing that was unknown when it was asked but the label and its instant.
 It declares; nothing is computed on import.
 """
 
@@ -24,52 +27,57 @@ from feature_assets.examples.flights.sources import FLIGHTS, OWNER, WEATHER
 from feature_assets.examples.flights.statements import LATE_AFTER_MINUTES
 from feature_assets.examples.flights.views import (
     AIRCRAFT,
-    AIRCRAFT_FLIGHTS,
     AIRPORT,
     AIRPORT_WEATHER,
     CARRIER,
     CARRIER_HOURLY,
-    CARRIER_WEEK_VIEW,
     DEST_HOURLY,
-    ORIGIN_HOURLY,
     ROUTE,
-    ROUTE_HOURLY,
-    VIEWS,
 )
+from feature_assets.examples.flights.windows import (
+    AIRCRAFT_WINDOWS,
+    CARRIER_WINDOWS,
+    ORIGIN_WINDOWS,
+    ROUTE_WINDOWS,
+)
+
+ASKED_BEFORE: Final = timedelta(hours=1)
+"""How long before its scheduled departure it is asked about a flight."""
 
 FLIGHT_DELAY_V1: Final = FeatureService(
     name="flight_delay_v1",
     features=(
         AIRPORT_WEATHER["wind_speed", "wind_gust", "precip", "visib"].alias("weather", airport="origin"),
-        ORIGIN_HOURLY.alias("origin", airport="origin"),
+        ORIGIN_WINDOWS.alias("origin", airport="origin"),
         DEST_HOURLY.alias("destination", airport="dest"),
-        CARRIER_HOURLY,
-        CARRIER_WEEK_VIEW,
-        ROUTE_HOURLY,
-        AIRCRAFT_FLIGHTS["dep_delay", "arr_delay", "air_time"],
+        CARRIER_HOURLY["mean_dep_delay", "share_late"],
+        CARRIER_WINDOWS,
+        ROUTE_WINDOWS,
+        AIRCRAFT_WINDOWS,
         CLOCK,
         PLAN,
     ),
-    description="Everything known at the scheduled departure about a flight's airports, carrier, route and aircraft.",
+    description="Everything known before the departure about a flight's airports, carrier, route and aircraft.",
 )
 
 
 def spine(start: datetime, end: datetime) -> pa.Table:
-    """The questions, flights scheduled to depart in [`start`, `end`) that landed, with the answers.
+    """The questions asked from `start` to `end` (exclusive), about flights that landed in the end, with the answers.
 
-    Columns: `flight_id`; `scheduled_departure_at`, the instant of the question; the keys and request fields of the
-    service (`carrier`, `origin`, `dest`, `tailnum`, `distance`, `scheduled_minutes`); `late` (bool), the label;
-    `outcome_known_at`, when it matured. Ordered by (`scheduled_departure_at`, `flight_id`).
+    Columns: `flight_id`; `asked_at`, the instant of the question; the keys and request fields of the service
+    (`carrier`, `origin`, `dest`, `tailnum`, `distance`, `scheduled_minutes`); `late` (bool), the label;
+    `outcome_known_at`, when it matured. Ordered by (`asked_at`, `flight_id`).
     """
     at = pc.field("scheduled_departure_at")
-    asked = data.flights().filter((at >= start) & (at < end) & pc.is_valid(pc.field("arr_delay")))
-    minutes = pc.minutes_between(asked["scheduled_departure_at"], asked["scheduled_arrival_at"])
-    names = ["flight_id", "scheduled_departure_at", "carrier", "origin", "dest", "tailnum", "distance"]
+    within = (at >= start + ASKED_BEFORE) & (at < end + ASKED_BEFORE)
+    about = data.flights().filter(within & pc.is_valid(pc.field("arr_delay")))
+    minutes = pc.minutes_between(about["scheduled_departure_at"], about["scheduled_arrival_at"])
     return (
-        asked.select(names)
+        about.select(["flight_id", "carrier", "origin", "dest", "tailnum", "distance"])
+        .add_column(1, "asked_at", pc.subtract(about["scheduled_departure_at"], ASKED_BEFORE))
         .append_column("scheduled_minutes", minutes)
-        .append_column("late", pc.greater(asked["arr_delay"], LATE_AFTER_MINUTES))
-        .append_column("outcome_known_at", asked["outcome_known_at"])
+        .append_column("late", pc.greater(about["arr_delay"], LATE_AFTER_MINUTES))
+        .append_column("outcome_known_at", about["outcome_known_at"])
     )
 
 
@@ -78,7 +86,7 @@ FLIGHT_DELAY: Final = Model(
     service=FLIGHT_DELAY_V1,
     label=Label("late", matured_at="outcome_known_at", dtype=pa.bool_()),
     spine=spine,
-    timestamp="scheduled_departure_at",
+    timestamp="asked_at",
     split=Split(history=timedelta(days=330), valid=timedelta(days=21), test=timedelta(days=30)),
     gate=Gate(),
     parameters={
@@ -99,7 +107,15 @@ FLIGHT_DELAY: Final = Model(
 project: Final = Project(
     name="flights",
     sources=(FLIGHTS, WEATHER),
-    views=VIEWS,
+    views=(
+        AIRPORT_WEATHER,
+        CARRIER_HOURLY,
+        DEST_HOURLY,
+        ORIGIN_WINDOWS,
+        ROUTE_WINDOWS,
+        CARRIER_WINDOWS,
+        AIRCRAFT_WINDOWS,
+    ),
     services=(FLIGHT_DELAY_V1,),
     models=(FLIGHT_DELAY,),
     entities=(AIRPORT, CARRIER, ROUTE, AIRCRAFT),

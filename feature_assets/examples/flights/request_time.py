@@ -30,7 +30,7 @@ def of_this_flight(columns: Columns, as_of: pa.Array) -> Columns:  # noqa: ARG00
     return {
         "planned_mph": pc.divide(pc.multiply(columns["distance"].cast(pa.float64()), 60.0), minutes),
         "carrier_less_airport": pc.subtract(
-            columns["carrier_hourly__mean_dep_delay"], columns["origin__mean_dep_delay"]
+            columns["carrier_windows__mean_dep_delay_1d"], columns["origin__mean_dep_delay_1d"]
         ),
     }
 
@@ -48,10 +48,10 @@ CLOCK: Final = OnDemandView(
 PLAN: Final = OnDemandView(
     name="plan",
     request=(RequestField("distance", pa.int64()), RequestField("scheduled_minutes", pa.int64())),
-    inputs=("carrier_hourly__mean_dep_delay", "origin__mean_dep_delay"),
+    inputs=("carrier_windows__mean_dep_delay_1d", "origin__mean_dep_delay_1d"),
     function=of_this_flight,
     features=(
         Feature("planned_mph", pa.float64(), description="distance over scheduled time, gate to gate"),
-        Feature("carrier_less_airport", pa.float64(), description="minutes, in the newest hour known of each"),
+        Feature("carrier_less_airport", pa.float64(), description="minutes, over the last day of each"),
     ),
 )

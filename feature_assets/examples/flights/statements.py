@@ -32,32 +32,3 @@ def by_hour(*keys: str) -> Sql:
         FROM flights
         GROUP BY ALL
     """)  # noqa: S608 - made of this package's own text
-
-
-CARRIER_WEEK: Final = Sql(f"""
-    SELECT
-        carrier,
-        CAST($partition_end AS TIMESTAMPTZ) AS event_at,
-        {STATISTICS},
-        stddev_samp(arr_delay) AS sd_arr_delay
-    FROM flights
-    GROUP BY carrier
-""")  # noqa: S608 - made of this package's own text
-
-LAST_OF_THE_HOUR: Final = Sql("""
-    SELECT
-        tailnum,
-        date_trunc('hour', scheduled_departure_at) + INTERVAL 1 HOUR AS event_at,
-        outcome_known_at AS arrived_at,
-        dep_delay,
-        arr_delay,
-        air_time,
-        cancelled,
-        dest AS bound_for
-    FROM flights
-    WHERE tailnum IS NOT NULL -- unknown for flights that were cancelled before they had an aircraft
-    QUALIFY row_number() OVER (
-        PARTITION BY tailnum, date_trunc('hour', scheduled_departure_at)
-        ORDER BY scheduled_departure_at DESC, flight_id DESC
-    ) = 1
-""")

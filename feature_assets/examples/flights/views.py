@@ -20,7 +20,7 @@ import pyarrow as pa
 from feature_assets.definition.entity import Entity
 from feature_assets.definition.view import Expectation, Feature, FeatureView
 from feature_assets.examples.flights.sources import FLIGHTS, OWNER, WEATHER
-from feature_assets.examples.flights.statements import CARRIER_WEEK, LAST_OF_THE_HOUR, LATE_AFTER_MINUTES, by_hour
+from feature_assets.examples.flights.statements import LATE_AFTER_MINUTES, by_hour
 
 AIRPORT: Final = Entity("airport", keys={"airport": pa.string()}, description="IATA code")
 CARRIER: Final = Entity("carrier", keys={"carrier": pa.string()}, description="two-letter airline code")
@@ -135,67 +135,9 @@ CARRIER_HOURLY: Final = of_flights(
     transform=by_hour("carrier"),
     description="How a carrier's flights of one hour went.",
 )
-ROUTE_HOURLY: Final = of_flights(
-    name="route_hourly",
-    entity=ROUTE,
-    transform=by_hour("origin", "dest"),
-    description="How the flights of one hour went, from one airport to another.",
-)
-ORIGIN_HOURLY: Final = of_flights(
-    name="origin_hourly",
-    entity=AIRPORT,
-    transform=by_hour("origin AS airport"),
-    description="How the departures of one hour went at one of New York's airports.",
-)
 DEST_HOURLY: Final = of_flights(
     name="dest_hourly",
     entity=AIRPORT,
     transform=by_hour("dest AS airport"),
     description="How the flights of one hour went that were bound for an airport.",
-)
-CARRIER_WEEK_VIEW: Final = of_flights(
-    name="carrier_week",
-    entity=CARRIER,
-    transform=CARRIER_WEEK,
-    features=(*STATISTIC_FEATURES, Feature("sd_arr_delay", pa.float64(), description="minutes")),
-    lookback=timedelta(days=6),
-    expectations=(
-        known("flights"),
-        between("flights", 1, 5_000),
-        between("share_late", 0, 1),
-        between("share_cancelled", 0, 1),
-        worth_a_look("mean_dep_delay", -60, 60, mostly=0.9),
-    ),
-    description="How a carrier's flights went in the seven days to a midnight, UTC.",
-)
-AIRCRAFT_FLIGHTS: Final = of_flights(
-    name="aircraft_flights",
-    entity=AIRCRAFT,
-    transform=LAST_OF_THE_HOUR,
-    features=(
-        Feature("dep_delay", pa.float64(), description="minutes; null if cancelled"),
-        Feature("arr_delay", pa.float64(), description="minutes; null if cancelled or diverted"),
-        Feature("air_time", pa.float64(), description="minutes"),
-        Feature("cancelled", pa.bool_()),
-        Feature("bound_for", pa.string(), description="destination"),
-    ),
-    ttl=timedelta(days=14),
-    expectations=(
-        known("cancelled"),
-        known("bound_for"),
-        between("dep_delay", -120, 1_440),
-        between("air_time", 10, 800),
-        worth_a_look("arr_delay", -120, 180, mostly=0.95),
-    ),
-    description="The last flight of an aircraft in an hour, if it has a tail number.",
-)
-
-VIEWS: Final = (
-    AIRPORT_WEATHER,
-    CARRIER_HOURLY,
-    ROUTE_HOURLY,
-    ORIGIN_HOURLY,
-    DEST_HOURLY,
-    CARRIER_WEEK_VIEW,
-    AIRCRAFT_FLIGHTS,
 )

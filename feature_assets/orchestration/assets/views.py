@@ -17,6 +17,7 @@ from feature_assets.offline.materialize import ViewCommit, materialize_view
 from feature_assets.orchestration.assets.keys import LAKE_POOL, freshness, owners, source_key, view_key
 from feature_assets.orchestration.checks import view_check_results, view_check_specs
 from feature_assets.orchestration.metadata import (
+    aggregates_metadata,
     commit_metadata,
     histogram_plot,
     schema_metadata,
@@ -43,7 +44,11 @@ def view_asset(project: Project, view: FeatureView) -> dg.AssetsDefinition:
         owners=owners(view.owner),
         tags=dict(view.tags),
         description=view.description or f"Features of {view.entity.name}.",
-        metadata={"entity": view.entity.name, "keys": ", ".join(view.entity.key_names)},
+        metadata={
+            "entity": view.entity.name,
+            "keys": ", ".join(view.entity.key_names),
+            **aggregates_metadata(view),
+        },
         freshness_policy=freshness(view.freshness),
         check_specs=view_check_specs(view, key),
         pool=LAKE_POOL,
