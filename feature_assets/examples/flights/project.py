@@ -44,20 +44,33 @@ from feature_assets.examples.flights.windows import (
 ASKED_BEFORE: Final = timedelta(hours=1)
 """How long before its scheduled departure it is asked about a flight."""
 
+# Of each view what is about one span of time each: the others of its windows say nearly the same.
 FLIGHT_DELAY_V1: Final = FeatureService(
     name="flight_delay_v1",
     features=(
         AIRPORT_WEATHER["wind_speed", "wind_gust", "precip", "visib"].alias("weather", airport="origin"),
-        ORIGIN_WINDOWS.alias("origin", airport="origin"),
+        ORIGIN_WINDOWS[
+            "mean_dep_delay_10m",
+            "mean_dep_delay_1h",
+            "mean_dep_delay_1d",
+            "share_late_1d",
+            "share_cancelled_1d",
+        ].alias("origin", airport="origin"),
         DEST_HOURLY.alias("destination", airport="dest"),
         CARRIER_HOURLY["mean_dep_delay", "share_late"],
-        CARRIER_WINDOWS,
-        ROUTE_WINDOWS,
-        AIRCRAFT_WINDOWS,
+        CARRIER_WINDOWS[
+            "mean_dep_delay_6h",
+            "mean_dep_delay_1d",
+            "mean_dep_delay_30d",
+            "share_late_7d",
+            "share_cancelled_1d",
+        ],
+        ROUTE_WINDOWS["mean_arr_delay_1d", "mean_arr_delay_30d", "share_late_7d"],
+        AIRCRAFT_WINDOWS["last_dep_delay_7d", "last_arr_delay_7d", "seconds_since_last_30d", "mean_arr_delay_7d"],
         CLOCK,
         PLAN,
     ),
-    description="Everything known before the departure about a flight's airports, carrier, route and aircraft.",
+    description="What is known before the departure about a flight's airports, carrier, route and aircraft.",
 )
 
 
