@@ -26,6 +26,8 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _KEYS_ARE: Final = "a key is a string, an integer, a bool, a date or binary"
 _VIEWS: Final = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 """Arrow cannot take rows of its view types yet."""
+_FEW: Final = 1024
+"""Up to so many rows, looking for equal ones takes longer than encoding them."""
 _ROOM: Final = 2**62
 """Combined codes stay below this; beyond it they are made dense again."""
 
@@ -38,6 +40,13 @@ def encoded_keys(table: pa.Table, key_columns: Sequence[str]) -> list[bytes]:
     columns = [_key_column(table, name) for name in key_columns]
     if not table.num_rows or not columns:
         return [_ENCODER.encode(())] * table.num_rows
+    return encoded_columns(columns)
+
+
+def encoded_columns(columns: Sequence[pa.ChunkedArray]) -> list[bytes]:
+    """The key of each row of one column or more. They are of types that keys have, and without nulls."""
+    if len(columns[0]) <= _FEW:
+        return [_ENCODER.encode(values) for values in zip(*map(_plain_values, columns), strict=True)]
     codes = _combined([_codes(column) for column in columns])
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     distinct = zip(*(_plain_values(column.take(pa.array(first))) for column in columns), strict=True)
@@ -105,8 +114,10 @@ def _combined(parts: Sequence[tuple[npt.NDArray[np.int64], int]]) -> npt.NDArray
 
 
 def _plain_values(column: pa.ChunkedArray) -> list[object]:
-    values: list[object] = column.to_pylist()
-    return [_midnight(value) if isinstance(value, date) else value for value in values]
+    if pa.types.is_date32(column.type):
+        return [_midnight(value) for value in column.to_pylist()]
+    values: list[object] = column.to_numpy().tolist()
+    return values
 
 
 def _midnight(day: date) -> datetime:

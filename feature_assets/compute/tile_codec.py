@@ -22,7 +22,8 @@ The tile for all time is the first of its level, 0 hops before. Where tiles star
 bytes. No bytes at all are a ring without tiles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any, Final
 from zlib import crc32
 
@@ -39,6 +40,7 @@ FORMAT: Final = 1
 CHECK_BYTES: Final = 4
 _INTACT: Final = crc32(b"\0" * CHECK_BYTES)
 """The CRC-32 of anything followed by its own CRC-32."""
+_UNDAMAGED: Final = frozenset({_INTACT})
 _MOST: Final = 2**16 - 1
 _WORD: Final = 8
 _DAMAGED: Final = "the stored bytes are damaged or not ours; retire the version on this store and push it again"
@@ -66,8 +68,11 @@ def packed(rings: Rings) -> list[bytes]:
     return found
 
 
-def unpacked(layout: Layout, blobs: Sequence[bytes]) -> Rings:
-    """The rings of these bytes. Raises `CodecError`, naming the view and the blob's place, for what is none of its."""
+def unpacked(layout: Layout, blobs: Sequence[bytes], only: Collection[int] | None = None) -> Rings:
+    """The rings of these bytes. Raises `CodecError`, naming the view and the blob's place, for what is none of its.
+
+    `only`: the slots (places in the layout's) whose cells are wanted; the others are left out of it, as empty.
+    """
     there = [item for item, blob in enumerate(blobs) if blob]
     if not there:
         return empty_rings(layout, len(blobs))
@@ -75,11 +80,14 @@ def unpacked(layout: Layout, blobs: Sequence[bytes]) -> Rings:
     headers = _headers(layout, given, there)
     counts = headers["counts"].astype(np.int64)
     tiles = counts.sum(axis=1)
-    parts = _parts(layout, headers, given, there)
+    wanted = range(len(layout.slots)) if only is None else only
+    parts = _parts(layout, headers, given, there, wanted)
     try:
         starts = _unpacked_starts(layout, headers, counts, parts[:2])
         cells = tuple(
             slot.decode(np.ascontiguousarray(headers["codes"][:, number]), part, tiles)
+            if number in wanted
+            else slot.empty(0)
             for number, (slot, part) in enumerate(zip(layout.slots, parts[2:], strict=True))
         )
     except CodecError as error:
@@ -94,9 +102,8 @@ def fits(layout: Layout, blob: bytes) -> bool:
     return not blob or (blob[:1] == bytes([FORMAT]) and blob[1 : 1 + FINGERPRINT_BYTES] == layout.fingerprint)
 
 
-def header_of(layout: Layout) -> "np.dtype[np.void]":
-    """What every ring of a layout begins with."""
-    slots, levels = len(layout.slots), len(layout.levels)
+@lru_cache(maxsize=256)
+def _header(slots: int, levels: int) -> "np.dtype[np.void]":
     return np.dtype(
         [
             ("format", "u1"),
@@ -108,6 +115,11 @@ def header_of(layout: Layout) -> "np.dtype[np.void]":
             ("lengths", "<u4", (slots,)),
         ]
     )
+
+
+def header_of(layout: Layout) -> "np.dtype[np.void]":
+    """What every ring of a layout begins with."""
+    return _header(len(layout.slots), len(layout.levels))
 
 
 # -------------------------------------------------------------------------------------------------- where tiles start
@@ -169,9 +181,10 @@ def _hops(layout: Layout) -> Ints:
 
 def _headers(layout: Layout, blobs: Sequence[bytes], there: Sequence[int]) -> Any:  # noqa: ANN401 - a structured array
     form = header_of(layout)
-    for place, blob in enumerate(blobs):
-        if crc32(blob) != _INTACT or len(blob) < form.itemsize + CHECK_BYTES:
-            raise _unreadable(layout, blob, there[place])
+    if not _UNDAMAGED.issuperset(map(crc32, blobs)) or min(map(len, blobs)) < form.itemsize + CHECK_BYTES:
+        for place, blob in enumerate(blobs):
+            if crc32(blob) != _INTACT or len(blob) < form.itemsize + CHECK_BYTES:
+                raise _unreadable(layout, blob, there[place])
     headers = np.frombuffer(b"".join([blob[: form.itemsize] for blob in blobs]), form)
     ours = headers["format"] == FORMAT
     ours &= (headers["fingerprint"] == np.frombuffer(layout.fingerprint, np.uint8)).all(axis=1)
@@ -181,8 +194,14 @@ def _headers(layout: Layout, blobs: Sequence[bytes], there: Sequence[int]) -> An
     return headers
 
 
-def _parts(layout: Layout, headers: Any, blobs: Sequence[bytes], there: Sequence[int]) -> list[list[bytes]]:  # noqa: ANN401 - a structured array
-    """The bytes between head and check of each blob: where tiles start, and then slot by slot."""
+def _parts(
+    layout: Layout,
+    headers: Any,  # noqa: ANN401 - a structured array
+    blobs: Sequence[bytes],
+    there: Sequence[int],
+    wanted: Collection[int],
+) -> list[list[bytes]]:
+    """The bytes between head and check of each blob: where tiles start, and then slot by slot, of those wanted."""
     counts = headers["counts"].astype(np.int64)
     later = counts.sum(axis=1) - np.count_nonzero(counts, axis=1)
     places = headers["places"].astype(np.int64)
@@ -197,15 +216,16 @@ def _parts(layout: Layout, headers: Any, blobs: Sequence[bytes], there: Sequence
         place = int(wrong[0])
         what = f"ring {there[place]} of view {layout.name!r}: {lengths[place]} bytes, its head says {ends[place, -1]}"
         raise CodecError(what, hint=_DAMAGED)
-    found, start = [], [headers.dtype.itemsize] * len(blobs)
+    found = []
     # Much is nothing but zeros, which takes no bytes, of every item.
+    some: list[bool] = (sizes.max(axis=0) > 0).tolist()
+    places = len(some) - len(layout.slots)
     for number, column in enumerate(ends.T):
-        if not sizes[:, number].any():
+        if not some[number] or not (number < places or number - places in wanted):
             found.append([b""] * len(blobs))
             continue
-        end = column.tolist()
-        found.append([blob[one:other] for blob, one, other in zip(blobs, start, end, strict=True)])
-        start = end
+        cuts = zip(blobs, (column - sizes[:, number]).tolist(), column.tolist(), strict=True)
+        found.append([blob[one:other] for blob, one, other in cuts])
     return found
 
 

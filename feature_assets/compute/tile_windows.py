@@ -4,22 +4,125 @@ Invariant: a feature is the aggregate of exactly the records of all sections who
 begin and end where tiles do, these are the records that the window's rule names. Nothing is changed by being read.
 
 The ends of all windows cut the tiles into segments; tiles are merged into segments once for each slot, and windows are
-runs of segments, of which there are few: as many as an item has windows, not as it has tiles.
+runs of segments, of which there are few: as many as an item has windows, not as it has tiles. What there is to do for
+one item is little, and much of it are the steps themselves: so a slot's windows are made in one step, and all windows
+of an aggregate finished in one. What is the same for each read is in a `Plan`.
 """
 
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from feature_assets.clock import OPEN
-from feature_assets.compute.aggregates.layout import ALL_TIME
-from feature_assets.compute.aggregates.slot import Additive, Finished, Ints, Slot
+from feature_assets.compute.aggregates.layout import ALL_TIME, Layout, Use
+from feature_assets.compute.aggregates.slot import Additive, Asked, Computation, Finished, Ints, Slot
 from feature_assets.compute.tile_rolling import Rings
-from feature_assets.compute.windows import Cells, Spanned, finished, together, wanted_by
+from feature_assets.compute.windows import Spanned, shaped, together
 from feature_assets.compute.windows_ranges import expanded
 from feature_assets.definition.window import BEGINNING
+
+Windows = tuple[int, ...]
+"""Some windows of a plan, by their places among all of its."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Uses that are finished at once: one aggregate's, over different windows; each with its place in the answer."""
+
+    computation: Computation
+    slots: tuple[int, ...]
+    windows: Windows
+    uses: tuple[tuple[int, Use], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How some features of a layout are finished. `of_slot`: for each slot of the layout the windows it is needed for.
+
+    Make one with `of`, once.
+    """
+
+    layout: Layout
+    windows: tuple[Spanned, ...]
+    of_slot: tuple[Windows, ...]
+    groups: tuple[_Group, ...]
+
+    @classmethod
+    def of(cls, layout: Layout, uses: Sequence[Use]) -> "Plan":
+        """`uses`: some of the layout's, in the order in which they are answered."""
+        windows = tuple(dict.fromkeys(use.window for use in uses))
+        of_slot: list[dict[int, None]] = [{} for _ in layout.slots]
+        grouped: dict[object, list[tuple[int, Use]]] = {}
+        for place, use in enumerate(uses):
+            for slot in use.slots:
+                of_slot[slot][windows.index(use.window)] = None
+            alike = id(use.aggregate) if use.computation.is_of_any_window else (place,)
+            grouped.setdefault(alike, []).append((place, use))
+        groups = tuple(
+            _Group(
+                mine[0][1].computation,
+                mine[0][1].slots,
+                tuple(windows.index(use.window) for _, use in mine),
+                tuple(mine),
+            )
+            for mine in grouped.values()
+        )
+        return cls(layout, windows, tuple(map(tuple, of_slot)), groups)
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The slots of the layout whose cells are needed."""
+        return tuple(slot for slot, windows in enumerate(self.of_slot) if windows)
+
+    @property
+    def spans(self) -> frozenset[Windows]:
+        """What groups are over."""
+        return frozenset(group.windows for group in self.groups)
+
+    def finished(self, sections: Sequence[Rings], as_of: int | Ints) -> list[Finished]:
+        """The features, each with one value per item. See `windows`."""
+        at = np.asarray(as_of, np.int64).reshape(-1)
+        size = len(sections[0])
+        bounds = [window.spans(at) for window in self.windows]
+        cells: dict[int, Any] = {}
+        for rings in sections:
+            runs = _Runs(rings, bounds)
+            for slot in self.slots:
+                kind = self.layout.slots[slot]
+                found = runs.cells(kind, rings.cells[slot], self.of_slot[slot])
+                cells[slot] = together(kind, cells[slot], found) if slot in cells else found
+        asked = {wanted: self._asked(wanted, bounds, at, size) for wanted in self.spans}
+        answers: list[Finished | None] = [None] * sum(len(group.uses) for group in self.groups)
+        for group in self.groups:
+            mine = [self._of_windows(slot, cells[slot], group.windows, size) for slot in group.slots]
+            found = group.computation.finish(mine, asked[group.windows])
+            first = 0
+            for place, use in group.uses:
+                count = size * use.window.count
+                part = Finished(found.values.slice(first, count), found.overflow[first : first + count])
+                answers[place] = shaped(use, part)
+                first += count
+        return [answer for answer in answers if answer is not None]
+
+    def _of_windows(self, slot: int, cells: Any, wanted: Windows, size: int) -> Any:  # noqa: ANN401 - the slot's cells
+        """Of a slot's cells, which are window after window, those of some windows."""
+        known = self.of_slot[slot]
+        if wanted == known:
+            return cells
+        counts = [size * self.windows[window].count for window in known]
+        ends = dict(zip(known, np.cumsum(counts).tolist(), strict=True))
+        rows = [np.arange(ends[window] - size * self.windows[window].count, ends[window]) for window in wanted]
+        return self.layout.slots[slot].take(cells, np.concatenate(rows))
+
+    def _asked(self, wanted: Windows, bounds: Sequence[tuple[Ints, Ints]], at: Ints, size: int) -> Asked:
+        """What the cells of some windows are of."""
+        starts = [np.broadcast_to(bounds[window][0], (size, self.windows[window].count)).ravel() for window in wanted]
+        instants = np.broadcast_to(at, (size,))
+        as_of = [np.repeat(instants, self.windows[window].count) for window in wanted]
+        return Asked(np.concatenate(as_of), np.concatenate(starts))
 
 
 def windows(sections: Sequence[Rings], as_of: int | Ints) -> list[Finished]:
@@ -29,93 +132,102 @@ def windows(sections: Sequence[Rings], as_of: int | Ints) -> list[Finished]:
     item. An item without tiles has empty windows.
     """
     layout = sections[0].layout
-    at = np.broadcast_to(np.asarray(as_of, np.int64), (len(sections[0]),))
-    wanted = wanted_by(layout.uses, layout.slots)
-    every = tuple(dict.fromkeys(use.window for use in layout.uses))
-    cells: Cells = {}
-    for rings in sections:
-        runs = _Runs(rings, at, every)
-        for number, slot in enumerate(layout.slots):
-            found = runs.cells(slot, rings.cells[number], wanted[slot])
-            for window, states in zip(wanted[slot], found, strict=True):
-                known = cells.get((slot, window))
-                cells[slot, window] = states if known is None else together(slot, known, states)
-    return [finished(use, layout.slots, cells, at) for use in layout.uses]
+    return Plan.of(layout, layout.uses).finished(sections, as_of)
 
 
 class _Runs:
     """Which tiles each window of an item is: a run of them, as tiles are disjoint and in order."""
 
-    def __init__(self, rings: Rings, as_of: Ints, every: Sequence[Spanned]) -> None:
-        bounds = {window: window.spans(as_of) for window in every}
-        places = _Places(rings, bounds.values())
-        runs = {window: (places.of(start), places.of(end)) for window, (start, end) in bounds.items()}
+    def __init__(self, rings: Rings, bounds: Sequence[tuple[Ints, Ints]]) -> None:
+        low, high = _places(rings, bounds)
         marks = np.zeros(len(rings.starts) + 1, np.bool_)
-        for low, high in runs.values():
-            marks[low] = True
-            marks[high] = True
+        marks[low] = True
+        marks[high] = True
         # The place among `_ends` of each place among the tiles.
         number = np.cumsum(marks) - 1
         self._ends = np.flatnonzero(marks)
-        self._runs = {window: (number[low], number[high]) for window, (low, high) in runs.items()}
+        low, high = number[low], number[high]
+        cuts = np.cumsum([0, *(start.shape[1] for start, _ in bounds)]).tolist()
+        self._of_window = [slice(start, end) for start, end in pairwise(cuts)]
+        self._low, self._high = low, high
+        self._known: dict[Windows, tuple[Ints, Ints]] = {}
 
-    @cached_property
-    def _used_tiles(self) -> tuple[Ints, Ints]:
-        """The segment of each tile that is in any window, and the tile."""
+    def cells(self, slot: Slot[Any], tiles: Any, wanted: Windows) -> Any:  # noqa: ANN401 - the slot's cells
+        """The cells of some windows, window after window, and of each item by item, from those of the tiles."""
+        low, high = self._of(wanted)
+        if len(self._ends) <= 1:
+            # No window has a tile.
+            return slot.empty(len(low))
+        if slot.kind == "additive":
+            return self._sums(tiles, low, high)
+        if slot.kind == "extreme":
+            return self._extremes(slot, tiles, low, high)
+        segment, tile = self._used_tiles(low, high)
+        states = slot.merge(slot.take(tiles, tile), segment, len(self._ends) - 1)
+        owner, place = expanded(low, high)
+        return slot.merge(slot.take(states, place), owner, len(low))
+
+    def _of(self, wanted: Windows) -> tuple[Ints, Ints]:
+        known = self._known.get(wanted)
+        if known is None:
+            parts = [self._of_window[window] for window in wanted]
+            low, high = (np.concatenate([ends[:, part].ravel() for part in parts]) for ends in (self._low, self._high))
+            known = self._known[wanted] = low, high
+        return known
+
+    def _used_tiles(self, low: Ints, high: Ints) -> tuple[Ints, Ints]:
+        """The segment of each tile that is in any of these runs, and the tile."""
         segments = len(self._ends)
-        begun = sum(np.bincount(low, minlength=segments) for low, _ in self._runs.values())
-        ended = sum(np.bincount(high, minlength=segments) for _, high in self._runs.values())
+        begun, ended = np.bincount(low, minlength=segments), np.bincount(high, minlength=segments)
         used = np.flatnonzero(np.cumsum(begun - ended))
         owner, tile = expanded(self._ends[used], self._ends[used + 1])
         return used[owner], tile
 
-    def cells(self, slot: Slot[Any], tiles: Any, wanted: Iterable[Spanned]) -> list[Any]:  # noqa: ANN401 - the slot's cells
-        """The cells of each window of the slot, item by item, from those of the tiles."""
-        runs = [self._runs[window] for window in wanted]
-        if len(self._ends) <= 1:
-            # No window has a tile, or there is no item.
-            return [slot.empty(len(low)) for low, _ in runs]
-        if slot.kind == "additive":
-            return self._sums(tiles, runs)
-        if slot.kind == "extreme":
-            return self._extremes(slot, tiles, runs)
-        segment, tile = self._used_tiles
-        states = slot.merge(slot.take(tiles, tile), segment, len(self._ends) - 1)
-        found = []
-        for low, high in runs:
-            owner, place = expanded(low, high)
-            found.append(slot.merge(slot.take(states, place), owner, len(low)))
-        return found
-
-    def _sums(self, tiles: Additive, runs: Sequence[tuple[Ints, Ints]]) -> list[Any]:
+    def _sums(self, tiles: Additive, low: Ints, high: Ints) -> Additive:
         until = int(self._ends[-1])
         # Prefix sums of segments; they may wrap around, and their differences are right nevertheless.
         sums = np.zeros((len(self._ends), tiles.values.shape[1]), np.int64)
         np.cumsum(np.add.reduceat(tiles.values[:until], self._ends[:-1], axis=0), axis=0, out=sums[1:])
-        return [Additive(tiles.base, sums[high] - sums[low]) for low, high in runs]
+        return Additive(tiles.base, sums[high] - sums[low])
 
-    def _extremes(self, slot: Slot[Any], tiles: Any, runs: Sequence[tuple[Ints, Ints]]) -> list[Any]:  # noqa: ANN401 - an array
+    def _extremes(self, slot: Slot[Any], tiles: Any, low: Ints, high: Ints) -> Any:  # noqa: ANN401 - an array
         better = np.maximum if slot.is_greatest else np.minimum
         # One segment more, for runs that end at the very end.
         states = np.append(better.reduceat(tiles[: self._ends[-1]], self._ends[:-1]), slot.empty(1))
-        found = []
-        for low, high in runs:
-            states_of = slot.empty(len(low))
-            some = np.flatnonzero(high > low)
-            if len(some):
-                # Of pairs of bounds every other stretch is a run.
-                states_of[some] = better.reduceat(states, np.stack((low[some], high[some]), axis=1).ravel())[::2]
-            found.append(states_of)
+        found = slot.empty(len(low))
+        some = np.flatnonzero(high > low)
+        if len(some):
+            # Of pairs of bounds every other stretch is a run.
+            found[some] = better.reduceat(states, np.stack((low[some], high[some]), axis=1).ravel())[::2]
         return found
 
 
-class _Places:
+def _places(rings: Rings, bounds: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+    """The first tile at each bound or later, of shape (items, spans of all windows): the starts, and the ends.
+
+    `bounds`: of each window, of shape (items, some), or (1, some) where all items have the same.
+    """
+    start = np.concatenate([one for one, _ in bounds], axis=1)
+    end = np.concatenate([one for _, one in bounds], axis=1)
+    tiles = rings.tiles
+    last = np.cumsum(tiles)
+    known = _Search(rings, (start, end))
+    low = np.broadcast_to((last - tiles)[:, None], (len(rings), start.shape[1])).copy()
+    high = np.broadcast_to(last[:, None], low.shape).copy()
+    for found, bound, side in ((low, start, BEGINNING), (high, end, OPEN)):
+        some = np.flatnonzero((bound != side).any(axis=0))
+        if len(some):
+            found[:, some] = known.of(bound[:, some])
+    return low, high
+
+
+class _Search:
     """Finds the first tile of an item that starts at an instant or later."""
 
-    def __init__(self, rings: Rings, bounds: Iterable[tuple[Ints, Ints]]) -> None:
+    def __init__(self, rings: Rings, bounds: Sequence[Ints]) -> None:
         # All instants that are asked for are multiples of the finest hop; of tiles beyond them, only the side counts.
         self._hop = rings.layout.levels[0].hop
-        known = np.concatenate([bound.ravel() for pair in bounds for bound in pair])
+        known = np.concatenate([bound.ravel() for bound in bounds])
         known = known[(known != BEGINNING) & (known != OPEN)] // self._hop if self._hop != ALL_TIME else known[:0]
         self._least = int(known.min()) - 1 if len(known) else 0
         self._greatest = int(known.max()) if len(known) else 0
@@ -125,9 +237,10 @@ class _Places:
         self._items = np.arange(len(rings))[:, None] * self._span
 
     def of(self, bound: Ints) -> Ints:
-        """`bound`: of shape (items, some). The places are flat, item by item."""
+        """`bound`: of shape (items or 1, some)."""
         step = np.where(bound == OPEN, self._span, self._steps(bound))
-        return np.searchsorted(self._tiles, (self._items + step).ravel())
+        places = self._items + step
+        return np.searchsorted(self._tiles, places.ravel()).reshape(places.shape)
 
     def _steps(self, instants: Ints) -> Ints:
         return np.clip(instants // self._hop, self._least, self._greatest) - self._least

@@ -17,10 +17,11 @@ from feature_assets.compute.tile_rolling import (
     tile_capacity,
 )
 from feature_assets.compute.tile_sizes import require_small, size_bound
-from feature_assets.compute.tile_windows import windows
+from feature_assets.compute.tile_windows import Plan, windows
 
 __all__ = [
     "SKEW",
+    "Plan",
     "Rings",
     "appended",
     "earliest",

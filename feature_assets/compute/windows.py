@@ -170,12 +170,17 @@ def finished(use: Use, slots: Sequence[Slot[Any]], cells: Cells, as_of: Ints) ->
     count = use.window.count
     start = use.window.spans(as_of)[0].ravel()
     mine = [cells[slots[number], use.window] for number in use.slots]
-    found = use.computation.finish(mine, AskedCells(np.repeat(as_of, count), start))
-    values, overflow = found.values, found.overflow
+    return shaped(use, use.computation.finish(mine, AskedCells(np.repeat(as_of, count), start)))
+
+
+def shaped(use: Use, found: Finished) -> Finished:
+    """The values of a feature, of its type, from those of its cells: of a series a list for each question."""
+    values, overflow, count = found.values, found.overflow, use.window.count
     if count > 1:
-        ends = pa.array(np.arange(0, len(as_of) * count + 1, count, dtype=np.int32))
+        ends = pa.array(np.arange(0, len(overflow) + 1, count, dtype=np.int32))
         values, overflow = pa.ListArray.from_arrays(ends, values), np.any(overflow.reshape(-1, count), axis=1)
-    return Finished(values.cast(use.feature.dtype), overflow)
+    dtype = use.feature.dtype
+    return Finished(values if values.type == dtype else values.cast(dtype), overflow)
 
 
 # ---------------------------------------------------------------------------------------------------------- the kernel

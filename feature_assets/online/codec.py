@@ -15,7 +15,7 @@ The layout, readable from any language; the features of the view in order, integ
 `codec_types` says how each type stands in the last two. It knows no items, sequences or stores.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from zlib import crc32
@@ -90,6 +90,7 @@ class ValueCodec:
         if self._size is not None:
             self._row = np.dtype([*parts, ("check", f"V{_CHECK}")])
         self._undamaged = frozenset({_INTACT})
+        self._every = frozenset(self.names)
         kinds = tuple(one.wire.kind | None for one in self._variable)
         self._decoder = msgspec.msgpack.Decoder(list[tuple[kinds]])  # type: ignore[valid-type] # made from the data types
 
@@ -112,10 +113,15 @@ class ValueCodec:
 
     def unpack_many(self, values: Sequence[bytes]) -> list[pa.Array]:
         """One array per feature, of its type, with a row per packed value. Raises `CodecError` if one is unreadable."""
+        arrays = self.unpack_some(values, self._every)
+        return [arrays[name] for name in self.names]
+
+    def unpack_some(self, values: Sequence[bytes], wanted: Collection[str]) -> dict[str, pa.Array]:
+        """The same of some features, by name. There may be others among them."""
         if not self._undamaged.issuperset(map(crc32, values)):
             raise self._unreadable(next(value for value in values if crc32(value) != _INTACT))
         try:
-            return self._arrays(values)
+            return self._arrays(values, wanted)
         except (pa.ArrowException, msgspec.DecodeError, ValueError, TypeError, OverflowError) as error:
             raise CodecError(f"packed values: {error}", hint=_DAMAGED) from error
 
@@ -159,18 +165,19 @@ class ValueCodec:
                 hint="look at the values of this feature in the view's newest partitions",
             ) from error
 
-    def _arrays(self, values: Sequence[bytes]) -> list[pa.Array]:
+    def _arrays(self, values: Sequence[bytes], wanted: Collection[str]) -> dict[str, pa.Array]:
         rows = self._rows(values)
-        bits = np.unpackbits(rows["bitmap"], axis=1, count=len(self.names), bitorder="little").astype(np.bool_)
+        bits = np.unpackbits(rows["bitmap"], axis=1, count=len(self.names), bitorder="little").view(np.bool_)
         complete = bool(bits.all())
-        arrays: list[pa.Array] = [None] * len(self.names)
+        arrays: dict[str, pa.Array] = {}
         for one in self._fixed:
-            valid = None if complete else np.ascontiguousarray(bits[:, one.at])
-            arrays[one.at] = fixed_array(one.dtype, np.ascontiguousarray(rows[str(one.at)]), valid)
+            if self.names[one.at] in wanted:
+                valid = None if complete else np.ascontiguousarray(bits[:, one.at])
+                arrays[self.names[one.at]] = fixed_array(one.dtype, np.ascontiguousarray(rows[str(one.at)]), valid)
         if self._variable:
             for one_of, wires in zip(self._variable, self._variable_part(values), strict=True):
-                arrays[one_of.at] = one_of.wire.array(wires)
-                self._require_valid(one_of, arrays[one_of.at], bits[:, one_of.at])
+                array = arrays[one_of.name] = one_of.wire.array(wires)
+                self._require_valid(one_of, array, bits[:, one_of.at])
         return arrays
 
     def _rows(self, values: Sequence[bytes]) -> npt.NDArray[np.void]:

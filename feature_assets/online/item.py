@@ -21,6 +21,7 @@ beside them, to condition writes on.
 It does not read values, decide about writes or talk to a store.
 """
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -43,7 +44,8 @@ def table_name(view: str, version: str, life: int = 0) -> str:
     return f"{view}.{version}" if life == 0 else f"{view}.{version}r{life}"
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True):
+# None of these can be in a cycle: the garbage collector need not look at them, of which a read makes thousands.
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The winning row of an entity: its place in the order, the partition it is of, and its packed feature values."""
 
     event_at: int
@@ -52,7 +54,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     values: bytes
 
 
-class BatchSection(msgspec.Struct, frozen=True, array_like=True):
+class BatchSection(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The state of an entity at commit sequence `n`, as written at `sent_at`."""
 
     n: int
@@ -60,7 +62,7 @@ class BatchSection(msgspec.Struct, frozen=True, array_like=True):
     row: Row | None
 
 
-class Recent(msgspec.Struct, frozen=True, array_like=True):
+class Recent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One write of records `first..last` of a source partition that may not be in the ledger yet."""
 
     source_partition: str
@@ -69,7 +71,7 @@ class Recent(msgspec.Struct, frozen=True, array_like=True):
     sent_at: int
 
 
-class StreamSection(msgspec.Struct, frozen=True, array_like=True):
+class StreamSection(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What streams have made of an entity. A fence is the highest applied offset of a source partition."""
 
     fences: dict[str, int]
@@ -84,7 +86,7 @@ class Cut(msgspec.Struct, frozen=True):
     fences: dict[str, int]
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """An item as read: `seq` is 0 for one that is not stored yet."""
 
     seq: int = 0
@@ -106,7 +108,9 @@ class Watermark(msgspec.Struct, frozen=True, array_like=True):
     sent_at: int
 
 
-class _Body(msgspec.Struct, frozen=True, array_like=True):
+class Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is in the bytes of an item."""
+
     batch: BatchSection | None = None
     streams: StreamSection | None = None
 
@@ -114,20 +118,33 @@ class _Body(msgspec.Struct, frozen=True, array_like=True):
 Payload = TypeVar("Payload")
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
-_body_decoder = msgspec.msgpack.Decoder(_Body)
+_body_decoder = msgspec.msgpack.Decoder(Body)
 _watermark_decoder = msgspec.msgpack.Decoder(Watermark)
 _VERSION_BYTE = bytes([FORMAT])
+_OURS = frozenset({_VERSION_BYTE})
 
 
 def pack_item(item: Item) -> bytes:
     """The bytes of an item. Deterministic: equal items have equal bytes."""
-    return _VERSION_BYTE + _encoder.encode(_Body(item.batch, item.streams))
+    return _VERSION_BYTE + _encoder.encode(Body(item.batch, item.streams))
 
 
 def unpack_item(value: bytes, seq: int) -> Item:
     """The item of these bytes. Raises `CodecError` for a newer format (naming both) and for what is unreadable."""
     body = _decoded(value, _body_decoder, "item")
     return Item(seq, body.batch, body.streams)
+
+
+def unpack_bodies(values: Sequence[bytes]) -> list[Body]:
+    """What is in the bytes of many items. Raises `CodecError` as `unpack_item` does, if one of them is unreadable."""
+    if not _OURS.issuperset([value[:1] for value in values]):
+        raise _unreadable(next(value for value in values if value[:1] != _VERSION_BYTE), "item")
+    decode = _body_decoder.decode
+    try:
+        return [decode(value[1:]) for value in values]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Once more, to say which.
+        return [_decoded(value, _body_decoder, "item") for value in values]
 
 
 def pack_watermark(watermark: Watermark) -> bytes:

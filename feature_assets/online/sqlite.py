@@ -236,6 +236,10 @@ def _found(reader: sqlite3.Connection, table: str, keys: Sequence[bytes]) -> lis
         if is_busy(error):
             return [ReadFailure.THROTTLED] * len(keys)
         raise
+    found: list[ReadResult] = [None if seq is None else Stored(seq, value) for _, seq, value in rows[: len(keys)]]
+    if [key for key, _, _ in rows[: len(keys)]] == keys:
+        # As it usually is, though no order is promised.
+        return found
     items = {key: Stored(seq, value) for key, seq, value in rows if seq is not None}
     return [items.get(key) for key in keys]
 

@@ -6,8 +6,10 @@ It reads no store and fills in no defaults.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import cached_property
+from typing import Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ import pyarrow as pa
 
 from feature_assets.definition.view import FeatureView
 from feature_assets.errors import CodecError
-from feature_assets.online.item import Item, unpack_item
+from feature_assets.online.item import Body, Item, unpack_bodies, unpack_item
 from feature_assets.online.store import ReadResult, Stored
 from feature_assets.serving.status import OF_FAILURE, Codes, Status
 from feature_assets.serving.versions import Serving
@@ -24,20 +26,57 @@ from feature_assets.serving.watermarks import is_stale
 Ints = npt.NDArray[np.int64]
 
 NO_ROW = -1
-_NO_ITEM = Item()
-"""What stands for an item that surely is not there: seq 0, an empty cut."""
+_NOT_FOUND = Status.NOT_FOUND.code
+_NO_BODY = Body()
+"""What stands for what is in an item that surely is not there: its seq is 0, its cut empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """The items of some keys, None where unknown, as what is in them and their seqs."""
+
+    bodies: Sequence[Body | None]
+    seqs: Sequence[int]
+
+    def of(self, place: Ints) -> "ItemsOf":
+        """Those at some places, one for each."""
+        return ItemsOf(self, place)
+
+
+class ItemsOf(Sequence[Item | None]):
+    """One item per row, made when they are looked at: an answer is seldom asked for them. One in many rows is one."""
+
+    def __init__(self, items: Items, place: Ints) -> None:
+        self._items = items
+        self._place = place
+
+    @cached_property
+    def _rows(self) -> list[Item | None]:
+        pairs = zip(self._items.bodies, self._items.seqs, strict=True)
+        each = [None if body is None else Item(seq, body.batch, body.streams) for body, seq in pairs]
+        return [each[place] for place in self._place.tolist()]
+
+    @overload
+    def __getitem__(self, row: int) -> Item | None: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Item | None]: ...
+    def __getitem__(self, row: int | slice) -> Item | list[Item | None] | None:
+        return self._rows[row]
+
+    def __len__(self) -> int:
+        return len(self._place)
 
 
 class Reading(Protocol):
     """How what the items of a view hold becomes values."""
 
-    def values(self, items: Sequence[Item], as_of: int) -> "Values":
+    def values(self, items: Sequence[Body], as_of: int) -> "Values":
         """The values of items that are known, some of them perhaps not stored. Times in microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """`columns`: one array per feature of the view, by name. `row`: for each item its place in these, or `NO_ROW`.
+    """`columns`: an array per feature that is asked for, by name. `row`: of each item its place in these, or `NO_ROW`.
 
     `codes`: a `Status` per item, before single features are looked at; `overflow`: by feature, where in its column a
     bound was passed (features where none was may be left out). `unreadable`: how many items could not be read, for the
@@ -67,15 +106,15 @@ class Found:
     """One entry per key asked for, and a last one for what has no key.
 
     `serving`: the version that answered; None if none does. `codes`: `Status`, before single features are looked at.
-    `items`: None where unknown. `row`: the place in `columns` (one array per feature of the view, by name), `NO_ROW`
-    where there is no value. `overflow`: by feature, where in its column a bound was passed. `complete_through`: of the
-    watermark, microseconds; None if unknown. `gone`: the version is not there as the ledger said; `other`: it is of
-    other features. `reason`: for people, of what failed; empty if nothing did.
+    `row`: the place in `columns` (one array per feature that is asked for, by name), `NO_ROW` where there is no value.
+    `overflow`: by feature, where in its column a bound was passed. `complete_through`: of the watermark, microseconds;
+    None if unknown. `gone`: the version is not there as the ledger said; `other`: it is of other features. `reason`:
+    for people, of what failed; empty if nothing did.
     """
 
     serving: Serving | None
     codes: Codes
-    items: Sequence[Item | None]
+    items: "Items"
     row: Ints
     columns: dict[str, pa.Array]
     overflow: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
@@ -92,7 +131,15 @@ def failed(
     codes = np.full(keys + 1, status.code)
     codes[keys] = Status.NOT_FOUND.code
     columns = {one.name: pa.array([], one.dtype) for one in served.view.features}
-    return Found(serving, codes, [None] * (keys + 1), np.full(keys + 1, NO_ROW), columns, reason=reason, gone=gone)
+    return Found(
+        serving,
+        codes,
+        Items([None] * (keys + 1), [0] * (keys + 1)),
+        np.full(keys + 1, NO_ROW),
+        columns,
+        reason=reason,
+        gone=gone,
+    )
 
 
 def found(
@@ -100,43 +147,59 @@ def found(
 ) -> Found:
     """What the store returned for the keys. Times in microseconds."""
     sorting = _Sorting.of(items)
-    known = np.array(sorting.known, np.int64)
-    values = served.reading.values([item for item in sorting.items if item is not None], as_of)
+    values = served.reading.values([body for body in sorting.bodies if body is not None], as_of)
     if values.unreadable and not values.fitting and serving.version != served.version:
         what = f"version {serving.version}, which serves, has other features than the code's, which does not serve yet"
         return replace(failed(served, serving, len(items), Status.LOADING, what, gone=True), other=True)
-    codes, row = np.append(np.array(sorting.codes, np.int8), Status.NOT_FOUND.code), np.full(len(items) + 1, NO_ROW)
-    stale = is_stale(served.view, complete_through, as_of)
-    codes[known] = np.where(stale & (values.codes == Status.PRESENT.code), Status.STALE.code, values.codes)
+    codes, row = np.array([*sorting.codes, Status.NOT_FOUND.code], np.int8), np.full(len(items) + 1, NO_ROW)
+    known: Ints | slice = slice(len(items)) if sorting.known is None else np.array(sorting.known, np.int64)
+    codes[known] = values.codes
+    if is_stale(served.view, complete_through, as_of):
+        codes[codes == Status.PRESENT.code] = Status.STALE.code
     row[known] = values.row
     reason = values.reason or sorting.reason
-    return Found(serving, codes, [*sorting.items, None], row, values.columns, values.overflow, complete_through, reason)
+    read = Items([*sorting.bodies, None], [*sorting.seqs, 0])
+    return Found(serving, codes, read, row, values.columns, values.overflow, complete_through, reason)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sorting:
-    """The results by what they are: a status of each, the item if it is known, and the places of those that are."""
+    """The results by what they are: a status of each, what is in the item if that is known, and its seq.
 
-    codes: list[np.int8]
-    items: list[Item | None]
-    known: list[int]
+    `known`: the places of those that are known; None: all are.
+    """
+
+    codes: Sequence[np.int8]
+    bodies: Sequence[Body | None]
+    seqs: Sequence[int]
+    known: list[int] | None
     reason: str
 
     @classmethod
     def of(cls, results: Sequence[ReadResult]) -> "_Sorting":
-        codes = [Status.NOT_FOUND.code] * len(results)
-        items: list[Item | None] = [_NO_ITEM] * len(results)
+        stored = [result for result in results if isinstance(result, Stored)]
+        if len(stored) == len(results):
+            with suppress(CodecError):
+                bodies = unpack_bodies([one.value for one in stored])
+                return cls([_NOT_FOUND] * len(results), bodies, [one.seq for one in stored], None, "")
+        return cls._each(results)
+
+    @classmethod
+    def _each(cls, results: Sequence[ReadResult]) -> "_Sorting":
+        codes, seqs = [_NOT_FOUND] * len(results), [0] * len(results)
+        bodies: list[Body | None] = [_NO_BODY] * len(results)
         known, reason = [], ""
         for at, result in enumerate(results):
             if isinstance(result, Stored):
                 try:
-                    items[at] = unpack_item(result.value, result.seq)
+                    item = unpack_item(result.value, result.seq)
                 except CodecError as error:
-                    codes[at], items[at], reason = Status.ERROR.code, None, str(error)
+                    codes[at], bodies[at], reason = Status.ERROR.code, None, str(error)
                     continue
+                bodies[at], seqs[at] = Body(item.batch, item.streams), item.seq
             elif result is not None:
-                codes[at], items[at] = OF_FAILURE[result].code, None
+                codes[at], bodies[at] = OF_FAILURE[result].code, None
                 reason = reason or f"the store reported for a key: {result.value}"
                 continue
             known.append(at)
-        return cls(codes, items, known, reason)
+        return cls(codes, bodies, seqs, known, reason)

@@ -50,11 +50,9 @@ class _Compiled:
 
     @classmethod
     def of(cls, service: FeatureService) -> "_Compiled":
+        refs = {view.name: tuple(ref for ref in service.refs if ref.view.name == view.name) for view in service.views}
         views = tuple(
-            (
-                Served(view, view_version(view), _reading(view)),
-                tuple(ref for ref in service.refs if ref.view.name == view.name),
-            )
+            (Served(view, view_version(view), _reading(view, refs[view.name])), refs[view.name])
             for view in service.views
         )
         columns = service.output_columns
@@ -62,10 +60,11 @@ class _Compiled:
         return cls(service, Needed.of(service), views, tuple(schema.names), schema)
 
 
-def _reading(view: FeatureView) -> Reading:
+def _reading(view: FeatureView, refs: Sequence[FeatureRef]) -> Reading:
+    wanted = {one.name for ref in refs for one in ref.selected}
     if view.aggregates:
-        return WindowValues(layout_of(view))
-    return RowValues(view, ValueCodec(view.features))
+        return WindowValues.of(layout_of(view), wanted)
+    return RowValues(view, ValueCodec(view.features), frozenset(wanted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +78,16 @@ class _Lookup:
 
     @classmethod
     def of(cls, served: Served, refs: tuple[FeatureRef, ...], request: Request) -> "_Lookup":
+        if len(refs) == 1:
+            keys = request.keys(refs[0])
+            return cls(served, refs, keys.distinct, [keys.place])
         place: dict[bytes, int] = {}
         places = []
         for ref in refs:
-            keys, rows = request.keys(ref)
-            known = np.array([place.setdefault(key, len(place)) for key in keys], np.int64)
-            if rows is not None:
-                everywhere = np.full(request.rows, -1)
-                everywhere[rows] = known
-                known = everywhere
-            places.append(known)
+            keys = request.keys(ref)
+            # The last one is that of a row without a key, -1 in either numbering.
+            among_all = np.array([*(place.setdefault(key, len(place)) for key in keys.distinct), -1], np.int64)
+            places.append(among_all[keys.place])
         return cls(served, refs, list(place), places)
 
     def all_failed(self, serving: Serving | None, status: Status, reason: str, *, gone: bool = False) -> Found:
@@ -165,8 +164,7 @@ class OnlineReader:
             version = None if answer.serving is None else answer.serving.version
             complete = None if answer.complete_through is None else from_us(answer.complete_through)
             for ref, place in zip(lookup.refs, lookup.places, strict=True):
-                items = [answer.items[key] for key in place.tolist()]
-                meta[ref.prefix] = Meta(version, at, complete, items)
+                meta[ref.prefix] = Meta(version, at, complete, answer.items.of(place))
                 vector.add_reference(ref, answer, place)
         if as_of is not None:
             _require_present(meta, at)

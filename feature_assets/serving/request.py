@@ -6,7 +6,7 @@ It looks nothing up, and not at columns that the service does not need.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import narwhals as nw
@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from feature_assets.compute.casts import LossyCastError, lossless
-from feature_assets.compute.keys import encoded_keys
+from feature_assets.compute.keys import encoded_columns
 from feature_assets.definition.on_demand import RequestField
 from feature_assets.definition.service import FeatureService
 from feature_assets.definition.view import FeatureRef
@@ -64,17 +64,40 @@ class Request:
 
     rows: int
     columns: Mapping[str, pa.ChunkedArray]
+    _known: dict[tuple[str, ...], "Keys"] = field(default_factory=dict, repr=False)
 
-    def keys(self, ref: FeatureRef) -> tuple[list[bytes], npt.NDArray[np.int64] | None]:
-        """The encoded keys of a reference, and the rows that they are of: None stands for all; the others have none."""
-        columns = [self.columns[name] for name in ref.key_columns]
-        names = ref.view.entity.key_names
-        rows = None
-        if any(column.null_count for column in columns):
-            whole = np.logical_and.reduce([np.asarray(column.is_valid()) for column in columns])
-            rows = np.flatnonzero(whole)
-            columns = [column.take(pa.array(rows)) for column in columns]
-        return encoded_keys(pa.table(columns, names=list(names)), names), rows
+    def keys(self, ref: FeatureRef) -> "Keys":
+        """The keys of a reference. References that read them from the same columns have the same."""
+        known = self._known.get(ref.key_columns)
+        if known is None:
+            known = self._known[ref.key_columns] = self._keys(ref.key_columns)
+        return known
+
+    def _keys(self, names: Sequence[str]) -> "Keys":
+        columns = [self.columns[name] for name in names]
+        if not any(column.null_count for column in columns):
+            return Keys.of(encoded_columns(columns) if self.rows else [])
+        rows = np.flatnonzero(np.logical_and.reduce([np.asarray(column.is_valid()) for column in columns]))
+        given = Keys.of(encoded_columns([column.take(pa.array(rows)) for column in columns]) if len(rows) else [])
+        place = np.full(self.rows, -1)
+        place[rows] = given.place
+        return Keys(given.distinct, place)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """`distinct`: encoded keys, each once. `place`: of each row the place of its key among them; -1: it has none."""
+
+    distinct: list[bytes]
+    place: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, keys: list[bytes]) -> "Keys":
+        """One key per row."""
+        known = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        if len(known) == len(keys):
+            return cls(keys, np.arange(len(keys)))
+        return cls(list(known), np.array([known[key] for key in keys], np.int64))
 
 
 def parse_request(given: object, needed: Needed) -> Request:

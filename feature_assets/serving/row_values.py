@@ -15,7 +15,7 @@ from feature_assets.clock import duration_us
 from feature_assets.definition.view import FeatureView
 from feature_assets.errors import CodecError
 from feature_assets.online.codec import ValueCodec
-from feature_assets.online.item import Item
+from feature_assets.online.item import Body
 from feature_assets.serving.lookup import NO_ROW, Values
 from feature_assets.serving.status import Status
 
@@ -24,17 +24,20 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class RowValues:
-    """Reads rows as `codec` unpacks them."""
+    """Reads rows as `codec` unpacks them: of the features those `wanted`."""
 
     view: FeatureView
     codec: ValueCodec
+    wanted: frozenset[str]
 
-    def values(self, items: Sequence[Item], as_of: int) -> Values:
+    def values(self, items: Sequence[Body], as_of: int) -> Values:
         """The values of the winning rows: none of an item without one, or with one that has expired."""
         rows = [None if item.batch is None else item.batch.row for item in items]
-        held = np.array([place for place, row in enumerate(rows) if row is not None], np.int64)
         there = [row for row in rows if row is not None]
-        unpacked = _Unpacked.of(self.codec, [row.values for row in there])
+        held = np.arange(len(rows))
+        if len(there) < len(rows):
+            held = np.array([place for place, row in enumerate(rows) if row is not None], np.int64)
+        unpacked = _Unpacked.of(self.codec, [row.values for row in there], self.wanted)
         event_at = np.array([row.event_at for row in there], np.int64)
         codes, row = np.full(len(items), Status.NOT_FOUND.code), np.full(len(items), NO_ROW)
         if unpacked.bad:
@@ -43,9 +46,8 @@ class RowValues:
         expired = self._expired(event_at, as_of)
         codes[held] = np.where(expired, Status.EXPIRED.code, Status.PRESENT.code)
         row[held] = np.where(expired, NO_ROW, np.arange(len(held)))
-        columns = dict(zip(self.codec.names, unpacked.arrays, strict=True))
         return Values(
-            columns,
+            unpacked.arrays,
             row,
             codes,
             unreadable=len(unpacked.bad),
@@ -65,23 +67,24 @@ class RowValues:
 class _Unpacked:
     """Unpacked values, without those in `bad` (places), which are unreadable. `fitting`: how many say they fit."""
 
-    arrays: list[pa.Array]
+    arrays: dict[str, pa.Array]
     bad: list[int]
     fitting: int
     reason: str
 
     @classmethod
-    def of(cls, codec: ValueCodec, packed: Sequence[bytes]) -> "_Unpacked":
+    def of(cls, codec: ValueCodec, packed: Sequence[bytes], wanted: frozenset[str]) -> "_Unpacked":
         if not packed:
-            return cls([pa.array([], dtype) for dtype in codec.dtypes], [], 0, "")
+            empty = {name: pa.array([], dtype) for name, dtype in zip(codec.names, codec.dtypes, strict=True)}
+            return cls(empty, [], 0, "")
         try:
-            return cls(codec.unpack_many(packed), [], len(packed), "")
+            return cls(codec.unpack_some(packed, wanted), [], len(packed), "")
         except CodecError as error:
             reason = str(error)
         # One by one, so that the unreadable ones leave the others as they are.
         bad = [place for place, value in enumerate(packed) if not _is_readable(codec, value)]
         skipped = frozenset(bad)
-        good = cls.of(codec, [value for place, value in enumerate(packed) if place not in skipped])
+        good = cls.of(codec, [value for place, value in enumerate(packed) if place not in skipped], wanted)
         return cls(good.arrays, bad, sum(codec.fits(value) for value in packed), reason)
 
 

@@ -6,7 +6,7 @@ as they are; so does one that was written so much later than the instant asked f
 It reads no store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from feature_assets.compute.aggregates.layout import Layout
 from feature_assets.compute.tile_rolling import spare
-from feature_assets.compute.tiles import Rings, fits, unpacked, windows
+from feature_assets.compute.tiles import Plan, Rings, fits, unpacked
 from feature_assets.errors import CodecError
-from feature_assets.online.item import Item
+from feature_assets.online.item import Body
 from feature_assets.serving.lookup import NO_ROW, Values
 from feature_assets.serving.status import Status
 
@@ -27,11 +27,21 @@ Blobs = Sequence[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class WindowValues:
-    """Reads rings of a layout."""
+    """Reads rings of a layout: the features that are asked for, from the slots that they need."""
 
     layout: Layout
+    names: tuple[str, ...]
+    plan: Plan
+    slots: frozenset[int]
 
-    def values(self, items: Sequence[Item], as_of: int) -> Values:
+    @classmethod
+    def of(cls, layout: Layout, names: Collection[str]) -> "WindowValues":
+        """Of the layout's features those named."""
+        uses = [use for use in layout.uses if use.feature.name in names]
+        plan = Plan.of(layout, uses)
+        return cls(layout, tuple(use.feature.name for use in uses), plan, frozenset(plan.slots))
+
+    def values(self, items: Sequence[Body], as_of: int) -> Values:
         """The features over each item's windows, as of `as_of`."""
         blobs = [(_batch(item), _stream(item)) for item in items]
         bad: list[int] = []
@@ -43,17 +53,19 @@ class WindowValues:
             bad = [place for place, both in enumerate(blobs) if not self._is_readable(both)]
             skipped = frozenset(bad)
             sections = self._sections([both for place, both in enumerate(blobs) if place not in skipped])
-        known = np.delete(np.arange(len(items)), bad)
-        finished = windows(sections, np.full(len(known), as_of))
-        codes, row = np.full(len(items), Status.ERROR.code), np.full(len(items), NO_ROW)
-        codes[known], row[known] = Status.PRESENT.code, np.arange(len(known))
+        finished = self.plan.finished(sections, as_of)
+        codes, row = np.full(len(items), Status.PRESENT.code), np.arange(len(items))
+        known = row
+        if bad:
+            known = np.delete(row, bad)
+            codes[bad], row[bad] = Status.ERROR.code, NO_ROW
+            row[known] = np.arange(len(known))
         past = known[self._is_past(sections, as_of)]
         if len(past):
             codes[past], row[past] = Status.ERROR.code, NO_ROW
             reason = reason or "an item was written later than the instant asked for; is this machine's clock behind?"
-        names = [use.feature.name for use in self.layout.uses]
-        columns: dict[str, pa.Array] = {name: one.values for name, one in zip(names, finished, strict=True)}
-        overflow = {name: one.overflow for name, one in zip(names, finished, strict=True) if one.overflow.any()}
+        columns: dict[str, pa.Array] = {name: one.values for name, one in zip(self.names, finished, strict=True)}
+        overflow = {name: one.overflow for name, one in zip(self.names, finished, strict=True) if one.overflow.any()}
         fitting = sum(any(both) and all(fits(self.layout, one) for one in both) for both in blobs) if bad else 0
         return Values(columns, row, codes, overflow, len(bad), fitting, reason)
 
@@ -66,7 +78,7 @@ class WindowValues:
     def _sections(self, blobs: Blobs) -> list[Rings]:
         """The batch sections, and the stream sections if there are any."""
         batch, streams = [one for one, _ in blobs], [one for _, one in blobs]
-        return [unpacked(self.layout, each) for each in (batch, streams) if each is batch or any(each)]
+        return [unpacked(self.layout, each, self.slots) for each in (batch, streams) if each is batch or any(each)]
 
     def _is_readable(self, both: tuple[bytes, bytes]) -> bool:
         try:
@@ -76,9 +88,9 @@ class WindowValues:
         return True
 
 
-def _batch(item: Item) -> bytes:
+def _batch(item: Body) -> bytes:
     return b"" if item.batch is None or item.batch.row is None else item.batch.row.values
 
 
-def _stream(item: Item) -> bytes:
+def _stream(item: Body) -> bytes:
     return b"" if item.streams is None else item.streams.state

@@ -9,7 +9,7 @@ import feature_assets as fa
 from feature_assets.compute.aggregates.layout import layout_of
 from feature_assets.compute.aggregates.slot import Records
 from feature_assets.compute.tiles import packed, ring_of_records
-from feature_assets.online.item import BatchSection, Item, Row, StreamSection
+from feature_assets.online.item import BatchSection, Body, Row, StreamSection
 from feature_assets.serving.lookup import NO_ROW
 from feature_assets.serving.status import Status
 from feature_assets.serving.window_values import WindowValues
@@ -34,7 +34,7 @@ VIEW = fa.FeatureView(
     ],
 )
 LAYOUT = layout_of(VIEW)
-READING = WindowValues(LAYOUT)
+READING = WindowValues.of(LAYOUT, VIEW.feature_names)
 
 
 def ring(*records: tuple[int, int], now: int = NOW) -> bytes:
@@ -45,12 +45,12 @@ def ring(*records: tuple[int, int], now: int = NOW) -> bytes:
     return packed(ring_of_records(LAYOUT, rows, np.zeros(len(records), np.int64), 1, now))[0]
 
 
-def item(batch: bytes | None = None, stream: bytes | None = None) -> Item:
+def item(batch: bytes | None = None, stream: bytes | None = None) -> Body:
     section = None if batch is None else BatchSection(1, NOW, Row(NOW, 0, "2026-01-01", batch))
-    return Item(1, section, None if stream is None else StreamSection({"log": 3}, (), stream))
+    return Body(section, None if stream is None else StreamSection({"log": 3}, (), stream))
 
 
-def values(*items: Item, as_of: int = NOW) -> list[tuple[object, object, object] | Status]:
+def values(*items: Body, as_of: int = NOW) -> list[tuple[object, object, object] | Status]:
     """Sums over an hour and a day and the count over an hour, or what is known instead."""
     found = READING.values(items, as_of)
     rows = list(zip(*(column.to_pylist() for column in found.columns.values()), strict=True))
@@ -62,7 +62,7 @@ def values(*items: Item, as_of: int = NOW) -> list[tuple[object, object, object]
 
 
 def test_an_item_that_is_not_there_has_empty_windows() -> None:
-    assert values(Item(), item(ring((2 * HOUR, 5)))) == [(None, None, 0), (None, 5, 0)]
+    assert values(Body(), item(ring((2 * HOUR, 5)))) == [(None, None, 0), (None, 5, 0)]
 
 
 def test_both_sections_are_one_set_of_records() -> None:
@@ -79,7 +79,7 @@ def test_windows_go_on_while_nothing_is_written() -> None:
 def test_a_damaged_ring_is_an_error_of_its_own_item() -> None:
     whole = ring((SECOND, 7))
     damaged = whole[:-1] + bytes([whole[-1] ^ 1])
-    assert values(item(whole), item(damaged), Item()) == [(7, 7, 1), Status.ERROR, (None, None, 0)]
+    assert values(item(whole), item(damaged), Body()) == [(7, 7, 1), Status.ERROR, (None, None, 0)]
     found = READING.values([item(damaged)], NOW)
     assert (found.unreadable, found.fitting) == (1, 1)
     assert "spend" in found.reason
@@ -87,8 +87,8 @@ def test_a_damaged_ring_is_an_error_of_its_own_item() -> None:
 
 def test_a_clock_that_is_a_little_behind_is_answered_and_one_that_is_far_behind_is_not() -> None:
     one = item(ring((SECOND, 7), now=NOW))
-    assert values(one, Item(), as_of=NOW - 5 * SECOND) == [(7, 7, 1), (None, None, 0)]
-    assert values(one, Item(), as_of=NOW - 2 * HOUR) == [Status.ERROR, (None, None, 0)]
+    assert values(one, Body(), as_of=NOW - 5 * SECOND) == [(7, 7, 1), (None, None, 0)]
+    assert values(one, Body(), as_of=NOW - 2 * HOUR) == [Status.ERROR, (None, None, 0)]
     assert "clock" in READING.values([one], NOW - 2 * HOUR).reason
 
 

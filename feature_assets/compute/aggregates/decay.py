@@ -71,6 +71,7 @@ class Decayed(Computation):
     """`decayed_sum`, `decayed_count`: float64; 0.0 if there is no value, NaN if one is not finite."""
 
     error_bound = "within 5e-16 of what the sum would be if each hop's weighted part had no sign"
+    is_of_any_window = False
 
     def __init__(self, aggregate: Aggregate, window: Window, columns: Columns) -> None:
         self._hop = duration_us(window.hop)

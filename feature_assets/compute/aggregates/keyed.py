@@ -93,6 +93,7 @@ class Keyed(Computation):
         self._dtype = dtype
         self.slots = (ByKey(by, inner.slots, bound),)
         self.error_bound = inner.error_bound
+        self.is_of_any_window = inner.is_of_any_window
 
     def finish(self, cells: Sequence[Entries], asked: Asked) -> Finished:
         (states,) = cells

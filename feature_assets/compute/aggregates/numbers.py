@@ -174,6 +174,7 @@ class Rate(Computation):
     """`rate`: how many records, or values of a column, per second of the window's size; 0.0 for none."""
 
     error_bound = "the double that is nearest to the exact value"
+    is_of_any_window = False
 
     def __init__(self, aggregate: Aggregate, window: Window, columns: Columns) -> None:
         del columns

@@ -161,11 +161,13 @@ class Computation(ABC):
     """How one aggregate is computed: from which slots, and how these are finished. Immutable.
 
     `slots`: in the order in which `finish` takes their cells. `error_bound`: of what is answered against the true value
-    over the same records, for people and for the feature's metadata; empty if it is exact.
+    over the same records, for people and for the feature's metadata; empty if it is exact. `is_of_any_window`: whether
+    it is the same for each window of its aggregate, so that the cells of all of them can be finished at once.
     """
 
     slots: tuple[Slot[Any], ...]
     error_bound: str = ""
+    is_of_any_window: bool = True
 
     @abstractmethod
     def finish(self, cells: Sequence[Any], asked: Asked) -> Finished:
