@@ -292,7 +292,9 @@ class World:
         trained = self.trained(asked, [answer.as_of] * len(asked))
         if trained is not None:
             assert differences(answer, trained, known) == [], answer.as_of
-            self.seen.update(f"{provenance}" for provenance in trained["availability"].to_pylist())
+            # Of each view: a row's own is the weakest of many, and seldom the strongest.
+            origins = [name for name in trained.column_names if name.endswith("__availability")]
+            self.seen.update(f"{provenance}" for name in origins for provenance in trained[name].to_pylist())
 
     def look_back(self) -> None:
         """What was served, again as one training set over all of it."""
