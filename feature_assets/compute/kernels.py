@@ -59,44 +59,14 @@ def latest_visible(  # noqa: PLR0913 - one array for each column of the time mod
         return _nothing(len(as_of))
     # Times are whole microseconds: strictly before an instant is at or before the microsecond in front of it.
     at = as_of if boundary == "closed" else as_of - 1
-    rows = _Rows(key, event_at, sequence, partition, available_at, superseded_at)
-    staying, ending = _relevant(available_at, superseded_at, at)
-    row = _through(_latest_staying(rows.of(staying), spine_key, at), staying)
-    if len(ending):
-        row = rows.greater(row, _through(_latest_ending(rows.of(ending), spine_key, at), ending))
+    rows = _relevant(available_at, superseded_at, at)
+    if rows is not None and not len(rows):
+        return _nothing(len(as_of))
+    ordered = _ordered(*(_taken(column, rows) for column in (key, event_at, sequence, partition)))
+    start, end = (_taken(_taken(column, rows), ordered.order) for column in (available_at, superseded_at))
+    rank = _best_rank(ordered.key, start, end, spine_key, at)
+    row = _through(_through(rank, ordered.order), rows)
     return Matches(row, _expired(row, event_at, as_of, ttl))
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The columns of some rows."""
-
-    key: Ints
-    event_at: Ints
-    sequence: Ints
-    partition: Ints
-    available_at: Ints
-    superseded_at: Ints
-
-    def of(self, rows: Ints | None) -> "_Rows":
-        """Some of them; None stands for all."""
-        if rows is None:
-            return self
-        columns = (self.key, self.event_at, self.sequence, self.partition, self.available_at, self.superseded_at)
-        return _Rows(*(_taken(column, rows) for column in columns))
-
-    def greater(self, left: Ints, right: Ints) -> Ints:
-        """Of two rows of the same key, given by their numbers or `NO_ROW`, the greater in the whole order."""
-        best = np.where(left == NO_ROW, right, left)
-        both = np.flatnonzero((left != NO_ROW) & (right != NO_ROW))
-        left, right = left[both], right[both]
-        less, equal = np.zeros(len(both), np.bool_), np.ones(len(both), np.bool_)
-        for column in (self.event_at, self.sequence, self.partition):
-            less |= equal & (column[left] < column[right])
-            equal &= column[left] == column[right]
-        less |= equal & (left < right)
-        best[both[less]] = right[less]
-        return best
 
 
 def winners(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> Ints:
@@ -113,20 +83,12 @@ def _last_of_each(key: Ints) -> Ints:
     return np.append(np.flatnonzero(key[1:] != key[:-1]), len(key) - 1)
 
 
-def _relevant(available_at: Ints, superseded_at: Ints, at: Ints) -> tuple[Ints | None, Ints]:
-    """The rows that any of these questions could see: those that, once available, stay so (None: all), and the others.
-
-    What is superseded only after the last question is not superseded for any.
-    """
+def _relevant(available_at: Ints, superseded_at: Ints, at: Ints) -> Ints | None:
+    """The rows that any of these questions could see; None if it is all of them."""
     seen = available_at <= at.max()
     seen &= available_at < superseded_at
-    ending = superseded_at <= at.max()
-    staying = seen & ~ending
-    if staying.all():
-        return None, np.zeros(0, np.int64)
-    ending &= seen
-    ending &= superseded_at > at.min()
-    return np.flatnonzero(staying), np.flatnonzero(ending)
+    seen &= superseded_at > at.min()
+    return None if seen.all() else np.flatnonzero(seen)
 
 
 def _taken(column: Ints, rows: Ints | None) -> Ints:
@@ -160,37 +122,28 @@ def _expired(row: Ints, event_at: Ints, as_of: Ints, ttl: int | None) -> Bools:
 
 @dataclass(frozen=True, slots=True)
 class _Ordered:
-    """Rows put into some order of which the key comes first: which row is where (None: they stood so), and two columns.
-
-    `time`: what stands next in the order.
-    """
+    """Rows put into (key, event_at, sequence, partition): which row is where (None: they stood so), and their keys."""
 
     order: Ints | None
     key: Ints
-    time: Ints
 
 
 def _ordered(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> _Ordered:
-    """Rows in (key, event_at, sequence, partition)."""
-    found = _by_key_and_time(key, event_at)
-    order, key, event_at = found.order, found.key, found.time
+    order = by_key_and_time(key, event_at)
+    if order is not None:
+        key, event_at = _sorted(key, order), event_at[order]
     tied = event_at[1:] == event_at[:-1]
     tied &= key[1:] == key[:-1]
     if not tied.any():
-        return found
+        return _Ordered(order, key)
     # Only rows that are equal so far need the rest of the order: they are sorted among themselves, in their own places.
-    places = _with_neighbours(tied)
+    places = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
     rows = places if order is None else order[places]
     inner = np.lexsort((partition[rows], sequence[rows], event_at[places], key[places]))
     if not _ascending(inner):
         order = np.arange(len(key), dtype=np.int64) if order is None else order
         order[places] = rows[inner]
-    return _Ordered(order, key, event_at)
-
-
-def _with_neighbours(tied: Bools) -> Ints:
-    """The places that are equal to the one before or after; `tied` says it of each and the one before, from the 2nd."""
-    return np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+    return _Ordered(order, key)
 
 
 def _sorted(key: Ints, order: Ints) -> Ints:
@@ -203,32 +156,18 @@ def _sorted(key: Ints, order: Ints) -> Ints:
 
 def by_key_and_time(key: Ints, time: Ints) -> Ints | None:
     """The stable permutation into (key, time); None if the rows stand so already. Keys are not negative."""
-    return _by_key_and_time(key, time).order
-
-
-def _by_key_and_time(key: Ints, time: Ints) -> _Ordered:
-    """Keys first, by radix: what came in the order of time, or nearly, then stands so, or nearly, within each key."""
-    order = None
-    if not _ascending(key):
-        order = _by_key(key)
-        key, time = _sorted(key, order), time[order]
-    if ascending_in_each(key, time):
-        return _Ordered(order, key, time)
-    # Merges the runs that it finds, so that it has little to do then.
-    packed = _packed(key, time)
-    inner = np.lexsort((time, key)) if packed is None else np.argsort(packed, kind="stable")
-    return _Ordered(inner if order is None else order[inner], key, time[inner])
-
-
-def _packed(key: Ints, time: Ints) -> Ints | None:
-    """(key, time) in one integer that orders as they do; None if that is too wide."""
+    if _ascending(key) and ascending_in_each(key, time):
+        return None
+    if _ascending(time):
+        return _by_key(key)
     first, last = int(time.min()), int(time.max())
     span = last - first + 1
     if (int(key.max()) + 1) * span >= _LIMIT:
-        return None
+        return np.lexsort((time, key))
     packed = key * span
-    packed += time - first
-    return packed
+    packed += time
+    packed -= first
+    return np.argsort(packed, kind="stable")
 
 
 def _by_key(key: Ints) -> Ints:
@@ -255,82 +194,62 @@ def ascending_in_each(key: Ints, values: Ints) -> bool:
 # ------------------------------------------------------------------------------------------------------- the visibility
 
 
-def _latest_staying(rows: _Rows, spine_key: Ints, at: Ints) -> Ints:
-    """The greatest visible row, or `NO_ROW`, among rows that, once available, stay so.
+def _best_rank(key: Ints, available_at: Ints, superseded_at: Ints, spine_key: Ints, at: Ints) -> Ints:
+    """The place of the greatest visible row among rows that stand in the order; `NO_ROW` if there is none."""
+    # What is superseded only after the last question is not superseded for any.
+    ended = superseded_at <= at.max()
+    if not ended.any():
+        return _latest_open(key, available_at, None, spine_key, at)
+    ranks = np.flatnonzero(ended)
+    best = _latest_ended(key[ended], available_at[ended], superseded_at[ended], ranks, spine_key, at)
+    if len(ranks) < len(key):
+        still = ~ended
+        best = np.maximum(best, _latest_open(key[still], available_at[still], np.flatnonzero(still), spine_key, at))
+    return best
 
-    In the order of availability what is visible of a key is a prefix of its rows, whatever the order of the rows' own
-    times: the answer is the greatest row up to there. Nothing need be sorted by time.
+
+def _latest_open(key: Ints, available_at: Ints, ranks: Ints | None, spine_key: Ints, at: Ints) -> Ints:
+    """The greatest rank among rows that, once available, stay so. `ranks` ascend; None stands for 0, 1, 2, ...
+
+    If rows become available in their order (the common case), what is visible of a key is a prefix of its rows and
+    the greatest is the prefix's last. Otherwise it is the running maximum of the rank in the order of availability; a
+    rank is greater than all ranks of smaller keys, so that one running maximum over all keys is right.
     """
-    if not len(rows.key):
-        return np.full(len(at), NO_ROW, np.int64)
-    stood = _by_key_and_time(rows.key, rows.available_at)
-    place = _last_at_or_before(stood.key, stood.time, spine_key, at)
-    return _through(_through(place, _greatest_so_far(rows, stood)), stood.order)
+    by_availability = by_key_and_time(key, available_at)
+    if by_availability is not None:
+        # The order of keys is the same.
+        available_at = available_at[by_availability]
+        ranks = np.maximum.accumulate(by_availability if ranks is None else ranks[by_availability])
+    place = _last_at_or_before(key, available_at, spine_key, at)
+    return place if ranks is None else _through(place, ranks)
 
 
-def _greatest_so_far(rows: _Rows, stood: _Ordered) -> Ints | None:
-    """For each place the place of the greatest row of its key up to there; None if that is always the place itself."""
-    event_at = _taken(rows.event_at, stood.order)
-    value = _packed(stood.key, event_at)
-    value = _ranks(stood.key, event_at) if value is None else value
-    # Values of greater keys are greater, so that one running maximum over all keys is right.
-    greatest = np.maximum.accumulate(value)
-    reached = value == greatest
-    tied = reached[1:] & (greatest[1:] == greatest[:-1])
-    if not tied.any():
-        return None if reached.all() else np.maximum.accumulate(np.where(reached, np.arange(len(value)), 0))
-    # As great by time as the one before: the rest of the order decides, among these rows alone.
-    members = np.flatnonzero(reached)
-    places = members[_with_neighbours(greatest[members[1:]] == greatest[members[:-1]])]
-    own = places if stood.order is None else stood.order[places]
-    inner = np.lexsort((own, rows.partition[own], rows.sequence[own], value[places]))
-    rank = np.empty(len(inner), np.int64)
-    rank[inner] = np.arange(len(inner))
-    best = np.arange(len(value))
-    best[places] = places[inner[np.maximum.accumulate(rank)]]
-    return best[np.maximum.accumulate(np.where(reached, np.arange(len(value)), 0))]
-
-
-def _ranks(key: Ints, time: Ints) -> Ints:
-    """Integers that order, and are equal, as (key, time) do."""
-    order = np.lexsort((time, key))
-    key, time = key[order], time[order]
-    ranks = np.zeros(len(order), np.int64)
-    ranks[order[1:]] = np.cumsum((key[1:] != key[:-1]) | (time[1:] != time[:-1]))
-    return ranks
-
-
-def _latest_ending(rows: _Rows, spine_key: Ints, at: Ints) -> Ints:
-    """The greatest visible row, or `NO_ROW`, among rows that are visible in [available_at, superseded_at).
+def _latest_ended(key: Ints, start: Ints, end: Ints, ranks: Ints, spine_key: Ints, at: Ints) -> Ints:
+    """The greatest rank among the intervals [start, end) that hold the question. `ranks` ascend.
 
     The distinct endpoints cut the line of (key, time) into segments. Each interval is a run of segments and so the
     union of O(log n) nodes of a binary tree over them; a segment's answer is the greatest rank on its path to the root.
     """
-    ordered = _ordered(rows.key, rows.event_at, rows.sequence, rows.partition)
-    key = ordered.key
-    start, end = (_taken(column, ordered.order) for column in (rows.available_at, rows.superseded_at))
     cut_key, cut_at, where = _cuts(np.concatenate((key, key)), np.concatenate((start, end)))
     leaves = 1 << int(len(cut_key) - 1).bit_length()
     tree = np.full(2 * leaves, NO_ROW, np.int64)
-    _cover(tree, where[: len(key)] + leaves, where[len(key) :] + leaves, np.arange(len(key)))
+    _cover(tree, where[: len(key)] + leaves, where[len(key) :] + leaves, ranks)
     level = 1
     while level < leaves:
         children = tree[2 * level : 4 * level].reshape(-1, 2)
         np.maximum(children, tree[level : 2 * level, None], out=children)
         level *= 2
-    rank = _through(_last_at_or_before(cut_key, cut_at, spine_key, at), tree[leaves:])
-    return _through(rank, ordered.order)
+    return _through(_last_at_or_before(cut_key, cut_at, spine_key, at), tree[leaves:])
 
 
 def _cuts(key: Ints, time: Ints) -> tuple[Ints, Ints, Ints]:
     """The distinct (key, time) in order, and for each of those given its place among them."""
-    found = _by_key_and_time(key, time)
-    key, time = found.key, found.time
+    order = by_key_and_time(key, time)
+    order = np.arange(len(key), dtype=np.int64) if order is None else order
+    key, time = key[order], time[order]
     fresh = np.append(True, (key[1:] != key[:-1]) | (time[1:] != time[:-1]))
-    if found.order is None:
-        return key[fresh], time[fresh], np.cumsum(fresh) - 1
-    where = np.empty(len(key), np.int64)
-    where[found.order] = np.cumsum(fresh) - 1
+    where = np.empty(len(order), np.int64)
+    where[order] = np.cumsum(fresh) - 1
     return key[fresh], time[fresh], where
 
 
