@@ -142,7 +142,7 @@ def figure(of: Contest, options: argparse.Namespace, size: int, count: int) -> l
     label = f"{size} x {count}"
     found = [
         Figure(f"sqlite, {label}", ours, bare, "ms", more=more),
-        Figure(f"decode and merge, {label}", decode, ours, "ms", at_most=0.5 if size == SIZES[-1] else None),
+        Figure(f"decode, {label}", decode, ours, "ms", at_most=0.5 if size == SIZES[-1] else None),
     ]
     if (size, count) == (SIZES[-1], VIEWS[-1]):
         found.insert(0, Figure(f"p99, {label}", 1e3 * taken["ours"].percentile(99), MOST, "ms", at_most=1.0))

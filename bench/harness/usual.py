@@ -6,7 +6,7 @@ the busiest has `BUSIEST` events a day, the next half of that, then a third (Zip
 Invariant: items are made as a push makes them: the ring of an entity's records, rolled up for the time of the push.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -28,8 +28,9 @@ FUNCTIONS = ("sum", "mean", "max", "stddev")
 BUSIEST = 5_000.0
 ENTITY = Entity("card", {"card": pa.string()})
 PUSHED = datetime(2026, 3, 2, 14, 37, 11, tzinfo=UTC)
-KEPT = timedelta(days=9)
-"""Longer than anything looks back."""
+DAY = timedelta(days=1)
+Columns = Callable[[np.random.Generator, int], dict[str, pa.Array]]
+"""Makes the columns of so many records."""
 
 
 def usual_view(name: str) -> FeatureView:
@@ -53,15 +54,22 @@ def zipf(items: int) -> npt.NDArray[np.float64]:
     return np.random.default_rng(5).permutation(rates)
 
 
-def items_of(view: FeatureView, rates: Sequence[float] | npt.NDArray[np.float64], seed: int = 0) -> list[bytes]:
+def amounts(random: np.random.Generator, count: int) -> dict[str, pa.Array]:
+    """Amounts in cents, as doubles."""
+    return {"amount": pa.array(np.round(random.lognormal(3.0, 1.0, count), 2))}
+
+
+def items_of(
+    view: FeatureView, rates: npt.NDArray[np.float64], seed: int = 0, columns: Columns = amounts
+) -> list[bytes]:
     """The bytes of an item for each rate, in events a day."""
     random = np.random.default_rng(seed)
     now, layout = to_us(PUSHED), layout_of(view)
-    counts = random.poisson(np.asarray(rates) * (KEPT / timedelta(days=1)))
+    kept = (layout.reach or 0) + 2 * duration_us(DAY)
+    counts = random.poisson(rates * (kept / duration_us(DAY)))
     entity = np.repeat(np.arange(len(counts)), counts)
-    at = now - random.integers(1, duration_us(KEPT), len(entity))
-    amount = pa.array(np.round(random.lognormal(3.0, 1.0, len(entity)), 2))
-    records = Records({"amount": amount}, at, np.zeros(len(at), np.int64))
+    at = now - random.integers(1, kept, len(entity))
+    records = Records(columns(random, len(at)), at, np.arange(len(at)))
     newest = np.full(len(counts), now)
     np.maximum.at(newest, entity, at)
     day = PUSHED.date().isoformat()

@@ -72,3 +72,25 @@ def test_windows_are_measured_against_bare_numpy(tmp_path: Path) -> None:
     names = [figure["name"] for figure in result["figures"]]
     assert names[:3] == [f"windows, {order}" for order in ("in order", "1% late", "20% late")]
     assert len(set(names)) == len(names) == 10
+
+
+def test_windows_are_read_against_the_bare_client(tmp_path: Path) -> None:
+    (line,) = printed("window_read", "--items", "120", "--rounds", "2", "--json", folder=tmp_path)
+    result = json.loads(line)
+    for figure in result["figures"]:
+        require_figure(figure)
+    expected = {f"{what}, {size} x {views}" for what in ("sqlite", "decode") for size in (1, 100) for views in (1, 3)}
+    assert {figure["name"] for figure in result["figures"]} == expected
+    assert result["name"] in expected
+
+
+def test_items_of_windows_are_weighed(tmp_path: Path) -> None:
+    (line,) = printed("item_size", "--quick", "--json", folder=tmp_path)
+    result = json.loads(line)
+    assert len(result["figures"]) == 8
+    assert {figure["name"].split(",")[1] for figure in result["figures"]} == {" usual view", " flights"}
+    for figure in result["figures"]:
+        require_figure(figure)
+        assert 0 < figure["p50_bytes"] <= figure["p95_bytes"] <= figure["max_bytes"]
+        assert math.isclose(figure["measured"], figure["p95_bytes"], rel_tol=1e-5)
+        assert figure["read_units_p95"] == -(-figure["p95_bytes"] // 4096)
