@@ -24,7 +24,7 @@ from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
 from feature_assets.offline.table import feature_table
 from feature_assets.training.answer import EVENT_AT, added_columns, with_default
-from feature_assets.training.history import History, KnownVerdicts, ViewState, state
+from feature_assets.training.history import History, KnownVerdicts, ViewPin, ViewState, state
 from feature_assets.training.loader import Question, TrainingSet, looked_up_view, parts_of
 from feature_assets.training.memory import DEFAULT_LIMIT, Part
 from feature_assets.training.modes import AsServed
@@ -135,10 +135,13 @@ def compared(
                 staleness=_staleness(served.table, spine.as_of, column.ref),
             )
         )
+    leaked_served, leaked_by_event = (
+        int(leaked.sum()) for leaked in _leaked([served, by_event], service, history, memory_limit)
+    )
     return LeakageReport(
         rows=served.table.num_rows,
-        leaked_served=int(leaked_rows(served, service, history, memory_limit).sum()),
-        leaked_by_event=int(leaked_rows(by_event, service, history, memory_limit).sum()),
+        leaked_served=leaked_served,
+        leaked_by_event=leaked_by_event,
         features=tuple(features),
     )
 
@@ -148,32 +151,47 @@ def compared(
 
 def leaked_rows(made: TrainingSet, service: FeatureService, history: History, memory_limit: int) -> Bools:
     """For each row of a training set, whether a value in it was not available at its instant, by the ledger."""
-    spine = _spine(made, service)
-    leaked = np.zeros(made.table.num_rows, np.bool_)
+    return _leaked([made], service, history, memory_limit)[0]
+
+
+def _leaked(
+    several: Sequence[TrainingSet], service: FeatureService, history: History, memory_limit: int
+) -> list[Bools]:
+    """`leaked_rows` of several training sets of one spine."""
+    spine = _spine(several[0], service)
+    leaked = [np.zeros(made.table.num_rows, np.bool_) for made in several]
     for view in service.views:
         refs = [ref for ref in service.refs if ref.view.name == view.name]
-        of = state(view, made.manifest.pin(view.name), history, position=made.manifest.ledger_position)
-        if view.aggregates:
-            leaked |= _unlike_served(made, spine, service, refs, of, memory_limit)
-            continue
-        parts = parts_of(of, refs, AsServed(), budget=memory_limit)
-        for ref in refs:
-            leaked |= _used(made.table, ref) & ~_justified(made.table, spine, ref, of, parts)
+        served: dict[tuple[ViewPin, int], dict[str, pa.ChunkedArray]] = {}
+        for made, rows in zip(several, leaked, strict=True):
+            at = made.manifest.pin(view.name), made.manifest.ledger_position
+            of = state(view, at[0], history, position=at[1])
+            if view.aggregates:
+                # Aggregates are computed again: for all training sets that were made from the same state at once.
+                if at not in served:
+                    served[at] = _served(spine, service, refs, of, memory_limit)
+                for name, column in served[at].items():
+                    np.logical_or(rows, ~same_values(made.table.column(name), column), out=rows)
+                continue
+            parts = parts_of(of, refs, AsServed(), budget=memory_limit)
+            for ref in refs:
+                unjustified = _used(made.table, ref) & ~_justified(made.table, spine, ref, of, parts)
+                np.logical_or(rows, unjustified, out=rows)
     return leaked
 
 
-def _unlike_served(
-    made: TrainingSet, spine: Spine, service: FeatureService, refs: Sequence[FeatureRef], of: ViewState, limit: int
-) -> Bools:
-    """The rows whose aggregates are not those of the records that were available: they are computed again."""
+def _served(
+    spine: Spine, service: FeatureService, refs: Sequence[FeatureRef], of: ViewState, limit: int
+) -> dict[str, pa.ChunkedArray]:
+    """The aggregates of the records that were available, by the names of their columns."""
     question = Question(service, spine.timestamp, AsServed(), memory_limit=limit)
-    unlike = np.zeros(made.table.num_rows, np.bool_)
+    found = {}
     for looked in looked_up_view(question, of, refs, spine, limit):
         for feature in looked.ref.selected:
-            served = with_default(looked.features[feature.name], feature)
-            whole = served if isinstance(served, pa.ChunkedArray) else pa.chunked_array([served])
-            unlike |= ~same_values(made.table.column(looked.ref.column(feature.name)), whole)
-    return unlike
+            values = with_default(looked.features[feature.name], feature)
+            whole = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+            found[looked.ref.column(feature.name)] = whole
+    return found
 
 
 def _spine(made: TrainingSet, service: FeatureService) -> Spine:

@@ -49,7 +49,7 @@ FLIGHT_DELAY_V1: Final = FeatureService(
     features=(
         AIRPORT_WEATHER["wind_speed", "wind_gust", "precip", "visib"].alias("weather", airport="origin"),
         ORIGIN_WINDOWS.alias("origin", airport="origin"),
-        DEST_HOURLY.alias("destination", airport="dest"),
+        DEST_HOURLY["mean_dep_delay", "mean_arr_delay", "share_late"].alias("destination", airport="dest"),
         CARRIER_HOURLY["mean_dep_delay", "share_late"],
         CARRIER_WINDOWS,
         ROUTE_WINDOWS,
