@@ -156,7 +156,7 @@ class _Runs:
     def cells(self, slot: Slot[Any], tiles: Any, wanted: Windows) -> Any:  # noqa: ANN401 - the slot's cells
         """The cells of some windows, window after window, and of each item by item, from those of the tiles."""
         low, high = self._of(wanted)
-        if len(self._ends) == 1:
+        if len(self._ends) <= 1:
             # No window has a tile.
             return slot.empty(len(low))
         if slot.kind == "additive":
