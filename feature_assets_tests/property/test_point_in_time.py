@@ -29,7 +29,7 @@ from feature_assets.offline.verdicts import Verdicts
 from feature_assets.training.answer import added_columns
 from feature_assets.training.history import FeatureRows, History, state
 from feature_assets.training.loader import Question, built, pins_now
-from feature_assets.training.memory import Part, parts
+from feature_assets.training.memory import ROW_OVERHEAD, Part, parts
 from feature_assets.training.modes import AsOfEvent, AsServed, Mode, WhatIf
 from feature_assets.training.point_in_time import looked_up
 from feature_assets.training.spine import parse_spine
@@ -332,7 +332,10 @@ def test_the_parts_in_which_rows_are_looked_at_change_nothing(case: Case, budget
     (pin,), position = pins_now(SERVICE, history, {VIEW.name: case.ttl})
     spine = parse_spine(case.table(), timestamp="at", service=SERVICE, added=added_columns(SERVICE))
     there = state(VIEW, pin, history, position=position)
-    split = parts(there.rows_of(there.versions), 50, buckets=BUCKETS, budget=budget, view=VIEW.name)
+    rows = there.rows_of(there.versions)
+    # One bucket of the largest day must fit.
+    least = -(-max(rows.values(), default=0) * (50 + ROW_OVERHEAD) // BUCKETS)
+    split = parts(rows, 50, buckets=BUCKETS, budget=max(budget, least), view=VIEW.name)
     whole = looked_up(there, SERVICE.refs, spine, mode=case.mode, parts=[Part()])
     pieces = looked_up(there, SERVICE.refs, spine, mode=case.mode, parts=split)
     for one, other in zip(whole, pieces, strict=True):
