@@ -80,6 +80,24 @@ def encoded(items: int) -> list[bytes]:
     return encoded_keys(pa.table({"card": keys_of(items)}), ENTITY.key_names)
 
 
+def bare_reads(
+    path: Path, tables: Sequence[str], keys: Sequence[bytes]
+) -> tuple[sqlite3.Connection, Callable[[Asked, int], object]]:
+    """The bare client, and its reads."""
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
+    connection.execute(f"PRAGMA mmap_size = {1 << 30}")
+
+    def read(asked: Asked, count: int) -> list[list[tuple[bytes, int, bytes]]]:
+        wanted = [keys[at] for at in asked]
+        select, marks = "SELECT key, seq, value FROM", ", ".join("?" * len(wanted))
+        return [
+            connection.execute(f'{select} "online.{table}" WHERE key IN ({marks})', wanted).fetchall()
+            for table in tables[:count]
+        ]
+
+    return connection, read
+
+
 @contextmanager
 def contest(items: int) -> Iterator[Contest]:
     """Over a file on this machine's disk."""
@@ -93,22 +111,11 @@ def contest(items: int) -> Iterator[Contest]:
             Project("bench", [SOURCE], views, services), store, filled(store, views, values), ManualClock(NOW)
         )
         names, keys = keys_of(items), encoded(items)
-        connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
-        connection.execute(f"PRAGMA mmap_size = {1 << 30}")
+        tables = [table_name(view.name, view_version(view)) for view in views]
+        connection, bare = bare_reads(path, tables, keys)
 
         def ours(asked: Asked, count: int) -> object:
             return reader.get(f"of_{count}", pa.table({"card": names.take(pa.array(asked))}))
-
-        def bare(asked: Asked, count: int) -> list[list[tuple[bytes, int, bytes]]]:
-            wanted = [keys[at] for at in asked]
-            marks = ", ".join("?" * len(wanted))
-            tables = [table_name(view.name, view_version(view)) for view in views[:count]]
-            return [
-                connection.execute(
-                    f'SELECT key, seq, value FROM "online.{table}" WHERE key IN ({marks})', wanted
-                ).fetchall()
-                for table in tables
-            ]
 
         def decode(asked: Asked, count: int) -> object:
             at = to_us(NOW)

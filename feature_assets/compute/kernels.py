@@ -5,11 +5,23 @@ among the rows of that key with `available_at <= as_of < superseded_at`; each sh
 It does not resolve availability, code keys, read tables or know features: integers in, row numbers out.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from feature_assets.compute.ordering import (
+    Ordered,
+    ascending,
+    by_key,
+    in_one,
+    last_at_or_before,
+    last_of_each,
+    ordered,
+    with_neighbours,
+)
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -18,9 +30,8 @@ Boundary = Literal["closed", "open"]
 NO_ROW = -1
 """In `Matches.row`: nothing of that key was visible. In a spine key: a key that no row has."""
 
-_LIMIT = 2**63
-_RADIX_BITS = 16
-"""numpy sorts 16-bit integers by radix, five times as fast as wider ones."""
+_BLOCK = 1 << 17
+"""Rows that are looked at together: so many that a step costs more than its call, so few that they stay in a cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +70,57 @@ def latest_visible(  # noqa: PLR0913 - one array for each column of the time mod
         return _nothing(len(as_of))
     # Times are whole microseconds: strictly before an instant is at or before the microsecond in front of it.
     at = as_of if boundary == "closed" else as_of - 1
-    rows = _relevant(available_at, superseded_at, at)
-    if rows is not None and not len(rows):
-        return _nothing(len(as_of))
-    ordered = _ordered(*(_taken(column, rows) for column in (key, event_at, sequence, partition)))
-    start, end = (_taken(_taken(column, rows), ordered.order) for column in (available_at, superseded_at))
-    rank = _best_rank(ordered.key, start, end, spine_key, at)
-    row = _through(_through(rank, ordered.order), rows)
+    rows = _Rows(key, event_at, available_at, superseded_at, sequence, partition)
+    row = np.full(len(as_of), NO_ROW, np.int64)
+    for block, first, asked in _blocks(rows, spine_key):
+        row[asked] = _through(_latest(block, spine_key[asked] - first, at[asked]), block.number)
     return Matches(row, _expired(row, event_at, as_of, ttl))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Columns of some rows. `sequence` and `partition`, which few rows need, are those of all rows.
+
+    `number`: which of all rows they are, ascending within a key; None: all of them.
+    """
+
+    key: Ints
+    event_at: Ints
+    available_at: Ints
+    superseded_at: Ints
+    sequence: Ints
+    partition: Ints
+    number: Ints | None = None
+
+    def of(self, rows: Ints | None, key: Ints | None = None) -> "_Rows":
+        """Some of them (None: all); `key`: their keys, where these are to be others."""
+        if rows is None:
+            return self
+        event_at = self.event_at[rows]
+        start, end = _taken(self.available_at, rows), _taken(self.superseded_at, rows)
+        key = self.key[rows] if key is None else key
+        return _Rows(key, event_at, start, end, self.sequence, self.partition, self._number(rows))
+
+    def _number(self, rows: Ints) -> Ints:
+        return rows if self.number is None else self.number[rows]
+
+    def rest(self, rows: Ints) -> tuple[Ints, Ints, Ints]:
+        """What some of them are ordered by after the time: sequence, partition, and the caller's order."""
+        number = self._number(rows)
+        return self.sequence[number], self.partition[number], number
+
+    def greater(self, left: Ints, right: Ints) -> Ints:
+        """Of two rows of the same key, or `NO_ROW`, the greater in the whole order."""
+        best = np.where(left == NO_ROW, right, left)
+        both = np.flatnonzero((left != NO_ROW) & (right != NO_ROW))
+        left, right = left[both], right[both]
+        less, equal = np.zeros(len(both), np.bool_), np.ones(len(both), np.bool_)
+        columns = zip((self.event_at[left], *self.rest(left)), (self.event_at[right], *self.rest(right)), strict=True)
+        for mine, other in columns:
+            less |= equal & (mine < other)
+            equal &= mine == other
+        best[both[less]] = right[less]
+        return best
 
 
 def winners(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> Ints:
@@ -74,21 +128,8 @@ def winners(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> Ints:
     if not len(key):
         return np.zeros(0, np.int64)
     ordered = _ordered(key, event_at, sequence, partition)
-    last = _last_of_each(ordered.key)
+    last = last_of_each(ordered.key)
     return last if ordered.order is None else _taken(ordered.order, last)
-
-
-def _last_of_each(key: Ints) -> Ints:
-    """The place of the last row of each key, for rows that stand together by key."""
-    return np.append(np.flatnonzero(key[1:] != key[:-1]), len(key) - 1)
-
-
-def _relevant(available_at: Ints, superseded_at: Ints, at: Ints) -> Ints | None:
-    """The rows that any of these questions could see; None if it is all of them."""
-    seen = available_at <= at.max()
-    seen &= available_at < superseded_at
-    seen &= superseded_at > at.min()
-    return None if seen.all() else np.flatnonzero(seen)
 
 
 def _taken(column: Ints, rows: Ints | None) -> Ints:
@@ -117,139 +158,147 @@ def _expired(row: Ints, event_at: Ints, as_of: Ints, ttl: int | None) -> Bools:
     return expired
 
 
-# ------------------------------------------------------------------------------------------------------------ the order
-
-
-@dataclass(frozen=True, slots=True)
-class _Ordered:
-    """Rows put into (key, event_at, sequence, partition): which row is where (None: they stood so), and their keys."""
-
-    order: Ints | None
-    key: Ints
-
-
-def _ordered(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> _Ordered:
-    order = by_key_and_time(key, event_at)
-    if order is not None:
-        key, event_at = _sorted(key, order), event_at[order]
-    tied = event_at[1:] == event_at[:-1]
-    tied &= key[1:] == key[:-1]
-    if not tied.any():
-        return _Ordered(order, key)
-    # Only rows that are equal so far need the rest of the order: they are sorted among themselves, in their own places.
-    places = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
-    rows = places if order is None else order[places]
-    inner = np.lexsort((partition[rows], sequence[rows], event_at[places], key[places]))
-    if not _ascending(inner):
-        order = np.arange(len(key), dtype=np.int64) if order is None else order
-        order[places] = rows[inner]
-    return _Ordered(order, key)
-
-
-def _sorted(key: Ints, order: Ints) -> Ints:
-    """`key[order]`, where that is ascending: dense keys are counted out, which does not jump through memory."""
-    if int(key.max()) < len(key):
-        counts = np.bincount(key)
-        return np.repeat(np.arange(len(counts)), counts)
-    return key[order]
-
-
-def by_key_and_time(key: Ints, time: Ints) -> Ints | None:
-    """The stable permutation into (key, time); None if the rows stand so already. Keys are not negative."""
-    if _ascending(key) and ascending_in_each(key, time):
-        return None
-    if _ascending(time):
-        return _by_key(key)
-    first, last = int(time.min()), int(time.max())
-    span = last - first + 1
-    if (int(key.max()) + 1) * span >= _LIMIT:
-        return np.lexsort((time, key))
-    packed = key * span
-    packed += time
-    packed -= first
-    return np.argsort(packed, kind="stable")
-
-
-def _by_key(key: Ints) -> Ints:
-    """The stable permutation into key order."""
-    bits = int(key.max()).bit_length()
-    if bits > 2 * _RADIX_BITS:
-        return np.argsort(key, kind="stable")
-    order = np.argsort(key.astype(np.uint16), kind="stable")
-    if bits <= _RADIX_BITS:
-        return order
-    high = (key >> _RADIX_BITS).astype(np.uint16)
-    return order[np.argsort(high[order], kind="stable")]
-
-
-def _ascending(values: Ints) -> bool:
-    return bool((values[1:] >= values[:-1]).all())
-
-
-def ascending_in_each(key: Ints, values: Ints) -> bool:
-    """Whether `values` ascend within each key, for rows that stand together by key."""
-    return bool(((values[1:] >= values[:-1]) | (key[1:] != key[:-1])).all())
-
-
 # ------------------------------------------------------------------------------------------------------- the visibility
 
 
-def _best_rank(key: Ints, available_at: Ints, superseded_at: Ints, spine_key: Ints, at: Ints) -> Ints:
-    """The place of the greatest visible row among rows that stand in the order; `NO_ROW` if there is none."""
-    # What is superseded only after the last question is not superseded for any.
-    ended = superseded_at <= at.max()
-    if not ended.any():
-        return _latest_open(key, available_at, None, spine_key, at)
-    ranks = np.flatnonzero(ended)
-    best = _latest_ended(key[ended], available_at[ended], superseded_at[ended], ranks, spine_key, at)
-    if len(ranks) < len(key):
-        still = ~ended
-        best = np.maximum(best, _latest_open(key[still], available_at[still], np.flatnonzero(still), spine_key, at))
-    return best
+def _blocks(rows: _Rows, spine_key: Ints) -> Iterator[tuple[_Rows, int, Ints | slice]]:
+    """All rows that are asked for, some keys at a time, with the key that is their 0, and the questions for them.
 
-
-def _latest_open(key: Ints, available_at: Ints, ranks: Ints | None, spine_key: Ints, at: Ints) -> Ints:
-    """The greatest rank among rows that, once available, stay so. `ranks` ascend; None stands for 0, 1, 2, ...
-
-    If rows become available in their order (the common case), what is visible of a key is a prefix of its rows and
-    the greatest is the prefix's last. Otherwise it is the running maximum of the rank in the order of availability; a
-    rank is greater than all ranks of smaller keys, so that one running maximum over all keys is right.
+    What is done with a block stays in the cache, and takes no memory that grows with the rows.
     """
-    by_availability = by_key_and_time(key, available_at)
-    if by_availability is not None:
-        # The order of keys is the same.
-        available_at = available_at[by_availability]
-        ranks = np.maximum.accumulate(by_availability if ranks is None else ranks[by_availability])
-    place = _last_at_or_before(key, available_at, spine_key, at)
-    return place if ranks is None else _through(place, ranks)
+    if len(rows.key) <= _BLOCK or int(rows.key.max()) >= len(rows.key):
+        yield rows, 0, slice(None)
+        return
+    counts = np.bincount(rows.key)
+    ends = np.cumsum(counts)
+    asked = np.flatnonzero((spine_key >= 0) & (spine_key < len(ends)))
+    if not len(asked):
+        return
+    asked = asked[by_key(spine_key[asked])]
+    order = np.arange(len(rows.key)) if ascending(rows.key) else by_key(rows.key)
+    cuts = np.searchsorted(ends, np.arange(_BLOCK, len(order), _BLOCK)) + 1
+    keys = np.unique(np.concatenate(([0], cuts, [len(ends)])))
+    questions = np.searchsorted(spine_key[asked], keys)
+    for block in np.flatnonzero(questions[1:] > questions[:-1]).tolist():
+        first, last = int(keys[block]), int(keys[block + 1])
+        own = order[ends[first] - counts[first] : ends[last - 1]]
+        key = np.repeat(np.arange(last - first), counts[first:last])
+        yield rows.of(own, key), first, asked[questions[block] : questions[block + 1]]
 
 
-def _latest_ended(key: Ints, start: Ints, end: Ints, ranks: Ints, spine_key: Ints, at: Ints) -> Ints:
-    """The greatest rank among the intervals [start, end) that hold the question. `ranks` ascend.
+def _latest(rows: _Rows, spine_key: Ints, at: Ints) -> Ints:
+    """The greatest visible row, or `NO_ROW`."""
+    staying, ending = _relevant(rows.available_at, rows.superseded_at, at)
+    row = np.full(len(at), NO_ROW, np.int64)
+    if staying is None or len(staying):
+        row = _through(_latest_staying(rows.of(staying), spine_key, at), staying)
+    if len(ending):
+        row = rows.greater(row, _through(_latest_ending(rows.of(ending), spine_key, at), ending))
+    return row
+
+
+def _relevant(available_at: Ints, superseded_at: Ints, at: Ints) -> tuple[Ints | None, Ints]:
+    """The rows that any of these questions could see: those that, once available, stay so (None: all), and the others.
+
+    What is superseded only after the last question is not superseded for any.
+    """
+    seen = available_at <= at.max()
+    seen &= available_at < superseded_at
+    ending = superseded_at <= at.max()
+    staying = seen & ~ending
+    if staying.all():
+        return None, np.zeros(0, np.int64)
+    ending &= seen
+    ending &= superseded_at > at.min()
+    return np.flatnonzero(staying), np.flatnonzero(ending)
+
+
+def _ordered(key: Ints, event_at: Ints, sequence: Ints, partition: Ints) -> Ordered:
+    """Rows in (key, event_at, sequence, partition)."""
+    found = ordered(key, event_at)
+    order, key, event_at = found.order, found.key, found.time
+    tied = event_at[1:] == event_at[:-1]
+    tied &= key[1:] == key[:-1]
+    if not tied.any():
+        return found
+    # Only rows that are equal so far need the rest of the order: they are sorted among themselves, in their own places.
+    places = with_neighbours(tied)
+    rows = places if order is None else order[places]
+    inner = np.lexsort((partition[rows], sequence[rows], event_at[places], key[places]))
+    if not ascending(inner):
+        order = np.arange(len(key), dtype=np.int64) if order is None else order
+        order[places] = rows[inner]
+    return Ordered(order, key, event_at)
+
+
+def _latest_staying(rows: _Rows, spine_key: Ints, at: Ints) -> Ints:
+    """The greatest visible row, or `NO_ROW`, among rows that, once available, stay so.
+
+    In the order of availability what is visible of a key is a prefix of its rows, whatever the order of the rows' own
+    times: the answer is the greatest row up to there. Nothing need be sorted by time.
+    """
+    stood = ordered(rows.key, rows.available_at)
+    place = last_at_or_before(stood.key, stood.time, spine_key, at)
+    return _through(_through(place, _greatest_so_far(rows, stood)), stood.order)
+
+
+def _greatest_so_far(rows: _Rows, stood: Ordered) -> Ints | None:
+    """For each place the place of the greatest row of its key up to there; None if that is always the place itself."""
+    event_at = _taken(rows.event_at, stood.order)
+    value = in_one(stood.key, event_at)
+    # Values of greater keys are greater, so that one running maximum over all keys is right.
+    greatest = np.maximum.accumulate(value)
+    reached = value == greatest
+    tied = reached[1:] & (greatest[1:] == greatest[:-1])
+    if not tied.any() and reached.all():
+        return None
+    last = np.maximum.accumulate(np.where(reached, np.arange(len(value)), 0))
+    if not tied.any():
+        return last
+    # As great by time as the one before: the rest of the order decides, among these rows alone.
+    members = np.flatnonzero(reached)
+    places = members[with_neighbours(greatest[members[1:]] == greatest[members[:-1]])]
+    own = places if stood.order is None else stood.order[places]
+    sequence, partition, number = rows.rest(own)
+    inner = np.lexsort((number, partition, sequence, value[places]))
+    rank = np.empty(len(inner), np.int64)
+    rank[inner] = np.arange(len(inner))
+    best = np.arange(len(value))
+    best[places] = places[inner[np.maximum.accumulate(rank)]]
+    return best[last]
+
+
+def _latest_ending(rows: _Rows, spine_key: Ints, at: Ints) -> Ints:
+    """The greatest visible row, or `NO_ROW`, among rows that are visible in [available_at, superseded_at).
 
     The distinct endpoints cut the line of (key, time) into segments. Each interval is a run of segments and so the
     union of O(log n) nodes of a binary tree over them; a segment's answer is the greatest rank on its path to the root.
     """
+    stood = _ordered(rows.key, rows.event_at, *rows.rest(np.arange(len(rows.key)))[:2])
+    key = stood.key
+    start, end = (_taken(column, stood.order) for column in (rows.available_at, rows.superseded_at))
     cut_key, cut_at, where = _cuts(np.concatenate((key, key)), np.concatenate((start, end)))
     leaves = 1 << int(len(cut_key) - 1).bit_length()
     tree = np.full(2 * leaves, NO_ROW, np.int64)
-    _cover(tree, where[: len(key)] + leaves, where[len(key) :] + leaves, ranks)
+    _cover(tree, where[: len(key)] + leaves, where[len(key) :] + leaves, np.arange(len(key)))
     level = 1
     while level < leaves:
         children = tree[2 * level : 4 * level].reshape(-1, 2)
         np.maximum(children, tree[level : 2 * level, None], out=children)
         level *= 2
-    return _through(_last_at_or_before(cut_key, cut_at, spine_key, at), tree[leaves:])
+    rank = _through(last_at_or_before(cut_key, cut_at, spine_key, at), tree[leaves:])
+    return _through(rank, stood.order)
 
 
 def _cuts(key: Ints, time: Ints) -> tuple[Ints, Ints, Ints]:
     """The distinct (key, time) in order, and for each of those given its place among them."""
-    order = by_key_and_time(key, time)
-    order = np.arange(len(key), dtype=np.int64) if order is None else order
-    key, time = key[order], time[order]
+    found = ordered(key, time)
+    key, time = found.key, found.time
     fresh = np.append(True, (key[1:] != key[:-1]) | (time[1:] != time[:-1]))
-    where = np.empty(len(order), np.int64)
-    where[order] = np.cumsum(fresh) - 1
+    if found.order is None:
+        return key[fresh], time[fresh], np.cumsum(fresh) - 1
+    where = np.empty(len(key), np.int64)
+    where[found.order] = np.cumsum(fresh) - 1
     return key[fresh], time[fresh], where
 
 
@@ -264,39 +313,3 @@ def _cover(tree: Ints, low: Ints, high: Ints, ranks: Ints) -> None:
         inside = low < high
         if not inside.all():
             low, high, ranks = low[inside], high[inside], ranks[inside]
-
-
-def _last_at_or_before(key: Ints, time: Ints, spine_key: Ints, at: Ints) -> Ints:
-    """The place of the last row of that key with `time <= at`, for rows in the order of (key, time); -1 if none.
-
-    A binary search over each question's own run of rows, all questions a step at a time: it needs no (key, time) in one
-    integer, and costs what a search over such integers costs.
-    """
-    before, end = runs(key, spine_key)
-    place = last_in_run(time, before, end, at)
-    return np.where(place > before, place, NO_ROW)
-
-
-def last_in_run(time: Ints, before: Ints, end: Ints, at: Ints) -> Ints:
-    """The last place in (before, end] with `time <= at`, or `before`, for times that ascend within each such run."""
-    place = before
-    longest = int((end - place).max(initial=0))
-    for bit in reversed(range(longest.bit_length())):
-        further = place + (1 << bit)
-        inside = further <= end
-        place = np.where(inside & (time[np.where(inside, further, 0)] <= at), further, place)
-    return place
-
-
-def runs(key: Ints, spine_key: Ints) -> tuple[Ints, Ints]:
-    """For each question, the place before its key's first row and that of its last; the same place if it has none."""
-    if int(key[-1]) < len(key):
-        # Dense keys: where each one's rows end is counted out, and looked up by the key itself.
-        ends = np.concatenate(([-1], np.cumsum(np.bincount(key)) - 1))
-        known = (spine_key >= 0) & (spine_key < len(ends) - 1)
-        slot = np.where(known, spine_key, 0)
-        return ends[slot], np.where(known, ends[slot + 1], ends[slot])
-    last = _last_of_each(key)
-    slot = np.minimum(np.searchsorted(key[last], spine_key), len(last) - 1)
-    before = np.where(slot > 0, last[slot - 1], -1)
-    return before, np.where(key[last[slot]] == spine_key, last[slot], before)

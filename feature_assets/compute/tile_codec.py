@@ -73,10 +73,13 @@ def unpacked(layout: Layout, blobs: Sequence[bytes], only: Collection[int] | Non
 
     `only`: the slots (places in the layout's) whose cells are wanted; the others are left out of it, as empty.
     """
-    there = [item for item, blob in enumerate(blobs) if blob]
+    there: Sequence[int] = range(len(blobs))
+    given = blobs
+    if not all(blobs):
+        there = [item for item, blob in enumerate(blobs) if blob]
+        given = [blobs[item] for item in there]
     if not there:
         return empty_rings(layout, len(blobs))
-    given = blobs if len(there) == len(blobs) else [blobs[item] for item in there]
     headers = _headers(layout, given, there)
     counts = headers["counts"].astype(np.int64)
     tiles = counts.sum(axis=1)
@@ -92,6 +95,8 @@ def unpacked(layout: Layout, blobs: Sequence[bytes], only: Collection[int] | Non
         )
     except CodecError as error:
         raise CodecError(f"rings of view {layout.name!r}: {error.message}", hint=error.hint) from error
+    if len(there) == len(blobs):
+        return Rings(layout, counts, starts, cells, headers["rolled_at"].astype(np.int64))
     all_counts, all_rolled = np.zeros((len(blobs), len(layout.levels)), np.int64), np.full(len(blobs), NEVER)
     all_counts[there], all_rolled[there] = counts, headers["rolled_at"]
     return Rings(layout, all_counts, starts, cells, all_rolled)

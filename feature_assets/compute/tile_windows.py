@@ -4,7 +4,8 @@ Invariant: a feature is the aggregate of exactly the records of all sections who
 begin and end where tiles do, these are the records that the window's rule names. Nothing is changed by being read.
 
 The ends of all windows cut the tiles into segments; tiles are merged into segments once for each slot, and windows are
-runs of segments, of which there are few: as many as an item has windows, not as it has tiles. What there is to do for
+runs of segments, of which there are few: as many as an item has windows, not as it has tiles. Sums need no segments:
+they are differences of prefix sums. What there is to do for
 one item is little, and much of it are the steps themselves: so a slot's windows are made in one step, and all windows
 of an aggregate finished in one. What is the same for each read is in a `Plan`.
 """
@@ -184,11 +185,14 @@ class _Runs:
         return used[owner], tile
 
     def _sums(self, tiles: Additive, low: Ints, high: Ints) -> Additive:
-        until = int(self._ends[-1])
-        # Prefix sums of segments; they may wrap around, and their differences are right nevertheless.
-        sums = np.zeros((len(self._ends), tiles.values.shape[1]), np.int64)
-        np.cumsum(np.add.reduceat(tiles.values[:until], self._ends[:-1], axis=0), axis=0, out=sums[1:])
-        return Additive(tiles.base, sums[high] - sums[low])
+        width, until = tiles.values.shape[1], int(self._ends[-1])
+        if not tiles.values.any():
+            return Additive(tiles.base, np.zeros((len(low), width), np.int64))
+        # Prefix sums, digit by digit; they may wrap around, and their differences are right nevertheless.
+        sums = np.zeros((width, until + 1), np.int64)
+        np.cumsum(np.ascontiguousarray(tiles.values[:until].T), axis=1, out=sums[:, 1:])
+        start, end = self._ends[low], self._ends[high]
+        return Additive(tiles.base, (np.take(sums, end, axis=1) - np.take(sums, start, axis=1)).T)
 
     def _extremes(self, slot: Slot[Any], tiles: Any, low: Ints, high: Ints) -> Any:  # noqa: ANN401 - an array
         better = np.maximum if slot.is_greatest else np.minimum

@@ -21,7 +21,8 @@ from feature_assets.clock import OPEN
 from feature_assets.compute.aggregates.layout import Use
 from feature_assets.compute.aggregates.slot import Additive, Finished, Ints, Records, Slot
 from feature_assets.compute.aggregates.slot import Asked as AskedCells
-from feature_assets.compute.kernels import Boundary, by_key_and_time
+from feature_assets.compute.kernels import Boundary
+from feature_assets.compute.ordering import by_key_and_time
 from feature_assets.compute.windows_candidates import LooseCells, candidates
 from feature_assets.compute.windows_order import Asked, Line, Places, Spans, loose_places, split, steady_places
 from feature_assets.compute.windows_ranges import Segments, ranged, segmented

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_assets.compute.aggregates.slot import Ints
-from feature_assets.compute.kernels import by_key_and_time, last_in_run, runs
+from feature_assets.compute.ordering import by_key_and_time, last_in_run, runs
 
 Numbers = npt.NDArray[Any]
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_assets.compute.aggregates.slot import Ints
-from feature_assets.compute.kernels import ascending_in_each, by_key_and_time, last_in_run, runs
+from feature_assets.compute.ordering import ascending_in_each, by_key_and_time, last_in_run, runs
 from feature_assets.definition.window import BEGINNING
 
 _LIMIT = 2**63

@@ -53,24 +53,12 @@ def ranged(slot: Slot[Any], records: Records, segments: Segments, ranges: Ints) 
         return _differences(lifted, low, high)
     if slot.kind == "extreme":
         return _extremes(slot, lifted, low, high)
-    first, like = _repeated(low, high)
-    low, high = low[first], high[first]
     nodes = _Nodes(slot, [lifted], segments.count)
     parts = [
-        nodes.merged(low[at : at + RANGES_AT_ONCE], high[at : at + RANGES_AT_ONCE])
-        for at in range(0, len(low), RANGES_AT_ONCE)
+        nodes.merged(low[first : first + RANGES_AT_ONCE], high[first : first + RANGES_AT_ONCE])
+        for first in range(0, len(low), RANGES_AT_ONCE)
     ]
-    return slot.take(slot.concat(parts), like) if parts else slot.empty(0)
-
-
-def _repeated(low: Ints, high: Ints) -> tuple[Ints, Ints]:
-    """Which ranges are other ones than the range before, and for every range which of these it is.
-
-    Questions come sorted, and until a window moves on or a record comes or goes, all of a key have the same range.
-    """
-    other = np.ones(len(low), np.bool_)
-    other[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
-    return np.flatnonzero(other), np.cumsum(other) - 1
+    return slot.concat(parts) if parts else slot.empty(0)
 
 
 def _differences(lifted: Additive, low: Ints, high: Ints) -> Additive:

@@ -23,7 +23,7 @@ from feature_assets.offline.ledger import Ledger
 from feature_assets.offline.table import feature_table
 from feature_assets.training.answer import AVAILABILITY, EVENT_AT, with_default
 from feature_assets.training.differences import same_values
-from feature_assets.training.history import History, KnownVerdicts, ViewState, state
+from feature_assets.training.history import History, KnownVerdicts, ViewPin, ViewState, state
 from feature_assets.training.leakage_figures import LeakageFigures, feature_figures
 from feature_assets.training.leakage_page import markdown, page
 from feature_assets.training.leakage_words import summary
@@ -95,7 +95,7 @@ def leakage_report(
     history = History(lambda view, version: feature_table(lake, view, version), verdicts, ledger, manifest.target)
     # Each under the pins that it was joined from.
     audited = [TrainingSet(tables[at], msgspec.structs.replace(manifest, mode=modes[at])) for at in (0, 1)]
-    leaked = [int(leaked_rows(one, service, history, memory_limit).sum()) for one in audited]
+    leaked = [int(rows.sum()) for rows in _leaked(audited, service, history, memory_limit)]
     return _reported(manifest, service, modes, tables, asked_again(made, service).as_of, leaked)
 
 
@@ -133,32 +133,47 @@ def _reported(
 
 def leaked_rows(made: TrainingSet, service: FeatureService, history: History, memory_limit: int) -> Bools:
     """For each row of a training set, whether a value in it was not available at its instant, by the ledger."""
-    spine = asked_again(made, service)
-    leaked = np.zeros(made.table.num_rows, np.bool_)
+    return _leaked([made], service, history, memory_limit)[0]
+
+
+def _leaked(
+    several: Sequence[TrainingSet], service: FeatureService, history: History, memory_limit: int
+) -> list[Bools]:
+    """`leaked_rows` of several training sets of one spine."""
+    spine = asked_again(several[0], service)
+    leaked = [np.zeros(made.table.num_rows, np.bool_) for made in several]
     for view in service.views:
         refs = [ref for ref in service.refs if ref.view.name == view.name]
-        of = state(view, made.manifest.pin(view.name), history, position=made.manifest.ledger_position)
-        if view.aggregates:
-            leaked |= _unlike_served(made, spine, service, refs, of, memory_limit)
-            continue
-        parts = parts_of(of, refs, AsServed(), budget=memory_limit)
-        for ref in refs:
-            leaked |= _used(made.table, ref) & ~_justified(made.table, spine, ref, of, parts)
+        served: dict[tuple[ViewPin, int], dict[str, pa.ChunkedArray]] = {}
+        for made, rows in zip(several, leaked, strict=True):
+            at = made.manifest.pin(view.name), made.manifest.ledger_position
+            of = state(view, at[0], history, position=at[1])
+            if view.aggregates:
+                # Aggregates are computed again: for all training sets that were made from the same state at once.
+                if at not in served:
+                    served[at] = _served(spine, service, refs, of, memory_limit)
+                for name, column in served[at].items():
+                    np.logical_or(rows, ~same_values(made.table.column(name), column), out=rows)
+                continue
+            parts = parts_of(of, refs, AsServed(), budget=memory_limit)
+            for ref in refs:
+                unjustified = _used(made.table, ref) & ~_justified(made.table, spine, ref, of, parts)
+                np.logical_or(rows, unjustified, out=rows)
     return leaked
 
 
-def _unlike_served(
-    made: TrainingSet, spine: Spine, service: FeatureService, refs: Sequence[FeatureRef], of: ViewState, limit: int
-) -> Bools:
-    """The rows whose aggregates are not those of the records that were available: they are computed again."""
+def _served(
+    spine: Spine, service: FeatureService, refs: Sequence[FeatureRef], of: ViewState, limit: int
+) -> dict[str, pa.ChunkedArray]:
+    """The aggregates of the records that were available, by the names of their columns."""
     question = Question(service, spine.timestamp, AsServed(), memory_limit=limit)
-    unlike = np.zeros(made.table.num_rows, np.bool_)
+    found = {}
     for looked in looked_up_view(question, of, refs, spine, limit):
         for feature in looked.ref.selected:
-            served = with_default(looked.features[feature.name], feature)
-            whole = served if isinstance(served, pa.ChunkedArray) else pa.chunked_array([served])
-            unlike |= ~same_values(made.table.column(looked.ref.column(feature.name)), whole)
-    return unlike
+            values = with_default(looked.features[feature.name], feature)
+            whole = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+            found[looked.ref.column(feature.name)] = whole
+    return found
 
 
 def _used(table: pa.Table, ref: FeatureRef) -> Bools:

@@ -17,7 +17,7 @@ DEFAULT_LIMIT = 2 * 1024**3
 """Bytes that a training set may use beyond what the process has already."""
 
 ROW_OVERHEAD = 240
-"""Bytes per feature row while it is looked at: what Parquet's decoder holds, and the kernel's twenty integers."""
+"""Bytes per feature row while it is looked at: what Parquet's decoder holds, and integers of keys, times and order."""
 READ_OVERHEAD = 64 * 1024**2
 """Bytes that reading takes however few the rows: files opened ahead, pages in flight, allocators' reserves."""
 QUESTION_OVERHEAD = 200

@@ -232,7 +232,7 @@ def test_origin_and_destination_are_two_roles_of_the_airport() -> None:
     assert roles["destination"].key_map == (("airport", "dest"),)
     required = [column.name for column in service.key_columns]
     assert required == ["origin", "dest", "carrier", "tailnum", "distance", "scheduled_minutes"]
-    assert len(service.output_columns) == 32
+    assert len(service.output_columns) == 30
 
 
 def test_the_clock_is_new_yorks_over_both_switches() -> None:

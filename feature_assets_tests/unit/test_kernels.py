@@ -1,6 +1,7 @@
 """The point-in-time kernels against the naive lookup, and each of their shortcuts where only it can answer."""
 
 from collections.abc import Sequence
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from feature_assets.clock import OPEN
+from feature_assets.compute import kernels
 from feature_assets.compute.kernels import NO_ROW, Boundary, Matches, latest_visible, winners
 from feature_assets_tests.oracle.point_in_time import Record, latest
 
@@ -78,8 +80,19 @@ def test_intervals_that_end(
     agree(records, questions, ttl, boundary)
 
 
+@settings(max_examples=500)
+@given(records_of(ended=True, orderly=False), QUESTIONS, TTLS, BOUNDARIES, st.integers(1, 6))
+def test_blocks_of_keys_change_nothing(
+    records: list[Record], questions: list[tuple[int, int]], ttl: int | None, boundary: Boundary, block: int
+) -> None:
+    with mock.patch.object(kernels, "_BLOCK", block):
+        agree(records, questions, ttl, boundary)
+
+
 @settings(max_examples=300)
 @given(records_of(ended=False, orderly=False), QUESTIONS, TTLS, BOUNDARIES)
+# Equal in the whole order, and available against the order in which they stand.
+@example([Record(0, 1, 0, 0, 5, None, 0), Record(0, 1, 0, 0, 3, None, 1)], [(0, 4), (0, 6)], None, "closed")
 def test_late_rows_that_stay(
     records: list[Record], questions: list[tuple[int, int]], ttl: int | None, boundary: Boundary
 ) -> None:
@@ -107,9 +120,11 @@ def test_winners_are_the_greatest_of_each_key(records: list[Record]) -> None:
     assert [records[row] for row in rows] == [one.record for one in found if one is not None]
 
 
+@pytest.mark.parametrize("block", [500, 10_000])
 @pytest.mark.parametrize("seed", range(6))
-def test_real_times_and_many_rows(seed: int) -> None:
+def test_real_times_and_many_rows(seed: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Microseconds since the epoch; rows shuffled, sorted by time, or sorted by key and time."""
+    monkeypatch.setattr(kernels, "_BLOCK", block)
     random = np.random.default_rng(seed)
     day, n = 86_400_000_000, 4_000
     key = random.integers(0, 40, n)

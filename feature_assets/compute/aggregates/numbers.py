@@ -70,6 +70,9 @@ class Total:
         if not self.floats:
             size = len(cells[0].values)
             return np.zeros(size), np.zeros(size, np.bool_)
+        if not cells[2].values.any():
+            # As it usually is.
+            return np.zeros(len(cells[2].values)), np.zeros(len(cells[2].values), np.bool_)
         nan, above, below = (cells[2].values > 0).T
         value = np.where(nan | (above & below), np.nan, np.where(above, np.inf, -np.inf))
         return value, nan | above | below
@@ -204,12 +207,14 @@ def finished(values: Floats | Ints, beyond: Bools, missing: Bools) -> Finished:
     """Null where there is nothing, and where it is beyond the range; this is said."""
     overflow = beyond & ~missing
     null = overflow | missing
+    if not null.any():
+        return Finished(pa.array(values), overflow)
     # Always the same number below a null, so that equal answers are equal arrays.
     return Finished(pa.array(np.where(null, values.dtype.type(0), values), mask=null), overflow)
 
 
 def _instead(values: Floats, beyond: Bools, special: Floats, odd: Bools) -> tuple[Floats, Bools]:
-    return np.where(odd, special + 0.0, values), beyond & ~odd
+    return (np.where(odd, special + 0.0, values), beyond & ~odd) if odd.any() else (values, beyond)
 
 
 def _signs(numbers: Scaled) -> Floats:

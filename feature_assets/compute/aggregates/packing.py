@@ -188,7 +188,7 @@ def _read(blobs: Blobs, code: int, counts: Ints) -> Ints:
     if code < OFFSET:
         return _wide(b"".join(blobs), width, signed=True) if width else np.zeros(int(counts.sum()), np.int64)
     least: Ints = np.frombuffer(b"".join([blob[:_WORD] for blob in blobs]), "<i8").astype(np.int64)
-    values: Ints = np.repeat(least, counts).astype(np.int64)
+    values: Ints = np.repeat(least, counts)
     return values + _wide(b"".join([blob[_WORD:] for blob in blobs]), width, signed=False) if width else values
 
 

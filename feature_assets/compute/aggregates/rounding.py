@@ -99,11 +99,14 @@ def _leading(number: Additive) -> tuple[Unsigned, Unsigned, Bools, Ints, Bools]:
     """
     digits, negative = magnitudes(number)
     cells, width = digits.values.shape
-    padded = np.zeros((cells, width + 3), np.uint64)
-    padded[:, 3:] = digits.values
-    top = width - 1 - np.argmax(digits.values[:, ::-1] != 0, axis=1)
-    row = np.arange(cells)
-    first, second, third, fourth = (padded[row, top + place] for place in (3, 2, 1, 0))
+    # Column after column, below three of zeros: the four digits from the highest on are then that many columns apart.
+    padded = np.zeros((width + 3, cells), np.uint64)
+    padded[3:] = digits.values.T
+    top = np.zeros(cells, np.int64)
+    for place in range(1, width):
+        top[padded[place + 3] != 0] = place
+    flat, at = padded.reshape(-1), top * cells + np.arange(cells)
+    first, second, third, fourth = (flat.take(at + place * cells) for place in (3, 2, 1, 0))
     # Moved up until the highest bit is set; a double holds any digit, so that frexp counts its bits.
     shift = (BITS - np.frexp(first.astype(np.float64))[1]).astype(np.uint64)
     upper, lower = (first << _DIGIT) | second, (third << _DIGIT) | fourth

@@ -56,7 +56,7 @@ FLIGHT_DELAY_V1: Final = FeatureService(
             "share_late_1d",
             "share_cancelled_1d",
         ].alias("origin", airport="origin"),
-        DEST_HOURLY.alias("destination", airport="dest"),
+        DEST_HOURLY["mean_dep_delay", "mean_arr_delay", "share_late"].alias("destination", airport="dest"),
         CARRIER_HOURLY["mean_dep_delay", "share_late"],
         CARRIER_WINDOWS[
             "mean_dep_delay_6h",

@@ -120,17 +120,9 @@ ORIGIN_WINDOWS: Final = over_flights(
     aggregates=(
         flights(TEN_MINUTES, HOUR),
         mean_delay("dep", TEN_MINUTES, HOUR, THREE_HOURS, DAY, THIS_DAY_LAST_WEEK),
-        share_late(THREE_HOURS, DAY, WEEK),
-        share_cancelled(THREE_HOURS, DAY),
+        share_late(DAY, WEEK),
+        share_cancelled(DAY),
         Aggregate("max", "dep_delay", DAY, name="max_dep_delay", description="minutes"),
-        Aggregate(
-            "decayed_sum",
-            "dep_delay",
-            DAY,
-            half_life=SIX_HOURS,
-            name="dep_delay_pressure",
-            description="minutes of delay at departure, all together, halved every six hours",
-        ),
     ),
     description="How the departures of one of New York's airports have gone, from ten minutes back to a week.",
 )
@@ -140,9 +132,9 @@ ROUTE_WINDOWS: Final = over_flights(
     entity=ROUTE,
     transform=partial(as_records, origin="origin", dest="dest"),
     aggregates=(
-        flights(SIX_HOURS, MONTH),
+        flights(MONTH),
         mean_delay("arr", THREE_HOURS, DAY, WEEK, MONTH, THIS_DAY_LAST_WEEK),
-        share_late(WEEK, MONTH),
+        share_late(MONTH),
         share_cancelled(WEEK),
         Aggregate(
             "approx_percentile",
@@ -162,10 +154,10 @@ CARRIER_WINDOWS: Final = over_flights(
     entity=CARRIER,
     transform=partial(as_records, carrier="carrier"),
     aggregates=(
-        flights(HOUR, DAY),
+        flights(DAY),
         mean_delay("dep", HOUR, SIX_HOURS, DAY, WEEK, MONTH),
-        share_late(SIX_HOURS, YESTERDAY, WEEK),
-        share_cancelled(DAY, WEEK),
+        share_late(YESTERDAY, WEEK),
+        share_cancelled(DAY),
         Aggregate("stddev", "arr_delay", WEEK, name="sd_arr_delay", description="minutes: how far it can be relied on"),
         Aggregate(
             "ratio",
@@ -185,8 +177,8 @@ AIRCRAFT_WINDOWS: Final = over_flights(
     transform=partial(as_records, columns=("dest",), tailnum="tailnum"),
     columns=(*COLUMNS, ("dest", pa.string())),
     aggregates=(
-        flights(DAY, WEEK),
-        Aggregate("last", "dep_delay", (TWELVE_HOURS, WEEK), name="last_dep_delay", description="minutes"),
+        flights(WEEK),
+        Aggregate("last", "dep_delay", WEEK, name="last_dep_delay", description="minutes"),
         Aggregate("last", "arr_delay", (TWELVE_HOURS, WEEK), name="last_arr_delay", description="minutes"),
         Aggregate(
             "time_since_last",
@@ -196,7 +188,15 @@ AIRCRAFT_WINDOWS: Final = over_flights(
             description="since its last scheduled departure from New York; a month if there was none",
         ),
         Aggregate("max", "dep_delay", WEEK, name="max_dep_delay", description="minutes"),
-        mean_delay("arr", WEEK, MONTH),
+        Aggregate(
+            "decayed_sum",
+            "dep_delay",
+            WEEK,
+            half_life=DAY,
+            name="recent_dep_delay",
+            description="minutes of delay at departure, all together, halved every day",
+        ),
+        mean_delay("arr", MONTH),
         Aggregate("sum", "air_time", WEEK, name="air_time", default=0, description="minutes out of New York"),
         Aggregate("count_distinct", "dest", MONTH, name="destinations", description="how many it flew to"),
     ),
