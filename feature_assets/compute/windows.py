@@ -23,6 +23,7 @@ from feature_assets.compute.aggregates.slot import Additive, Finished, Ints, Rec
 from feature_assets.compute.aggregates.slot import Asked as AskedCells
 from feature_assets.compute.kernels import Boundary
 from feature_assets.compute.ordering import by_key_and_time
+from feature_assets.compute.windows_alike import alike
 from feature_assets.compute.windows_candidates import LooseCells, candidates
 from feature_assets.compute.windows_order import Asked, Line, Places, Spans, loose_places, split, steady_places
 from feature_assets.compute.windows_ranges import Segments, ranged, segmented
@@ -191,11 +192,12 @@ def shaped(use: Use, found: Finished) -> Finished:
 class _Kernel:
     """Questions and records, sorted and searched once for all slots. Made by `of`.
 
-    Spans are of the sorted questions; `back` leads from each question to its place among them.
+    Spans are of the sorted questions, those that are like the one before left out; `places` leads from each window's
+    cells, in the order in which they are asked for, to their spans, and `ranges` says which of them are the window's.
     """
 
     records: Records
-    back: Ints
+    places: dict[Spanned, Ints]
     steady: Line
     loose: Line
     asked: Asked
@@ -213,12 +215,16 @@ class _Kernel:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         asked = Asked(questions.key[order], at[order])
-        spans, ranges = _spans(windows, questions.as_of[order])
-        parts = split(Line(None, seen.key, records.event_at, seen.available_at, seen.superseded_at), asked, spans)
+        every, whole = _spans(windows, questions.as_of[order])
+        line = Line(None, seen.key, records.event_at, seen.available_at, seen.superseded_at)
+        found = alike(line, asked, every)
+        places, ranges = _their_own(found.place, whole, back)
+        spans = found.spans
+        parts = split(line, asked, spans)
         steady_at = steady_places(parts.steady, asked, spans)
         segments = segmented(steady_at.low, steady_at.high, len(parts.steady))
         loose_at = loose_places(parts.loose, asked, spans)
-        return cls(records, back, parts.steady, parts.loose, asked, spans, ranges, loose_at, segments)
+        return cls(records, places, parts.steady, parts.loose, asked, spans, ranges, loose_at, segments)
 
     def cells(self, wanted: Wanted) -> Cells:
         """The cells of each slot over each of its windows, in the order in which the questions were asked."""
@@ -232,9 +238,9 @@ class _Kernel:
                 cells = together(slot, cells, loose.of(slot, pairs))
             first = 0
             for window in windows:
-                place = _each(self.back, window.count)
-                found[slot, window] = slot.take(cells, first + place)
-                first += len(place)
+                of = self.ranges[window]
+                found[slot, window] = slot.take(cells, self.places[window] + (first - of.start))
+                first += of.stop - of.start
         return found
 
     def is_laborious(self, objects: Wanted) -> bool:
@@ -251,6 +257,21 @@ class _Kernel:
         number = self.spans.question
         given = candidates(self.records, self.loose, self.asked.key[number], self.asked.at[number], self.loose_at)
         return given.cells(slots)
+
+
+def _their_own(
+    place: Ints, whole: Mapping[Spanned, slice], back: Ints
+) -> tuple[dict[Spanned, Ints], dict[Spanned, slice]]:
+    """For each window, the spans of its cells in the order in which they are asked for, and which ones are its own.
+
+    `place`: of every span, the place of the one that stands for it; `whole`: which of all spans are a window's.
+    """
+    places = {window: place[of][_each(back, window.count)] for window, of in whole.items()}
+    own = {
+        window: slice(int(place[of.start]), int(place[of.stop - 1]) + 1) if of.stop > of.start else slice(0, 0)
+        for window, of in whole.items()
+    }
+    return places, own
 
 
 def _spans(windows: Sequence[Spanned], as_of: Ints) -> tuple[Spans, dict[Spanned, slice]]:
