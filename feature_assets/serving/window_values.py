@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_assets.compute.aggregates.layout import Layout
+from feature_assets.compute.aggregates.slot import Ints
 from feature_assets.compute.tiles import Rings, fits, unpacked, windows
 from feature_assets.errors import CodecError
 from feature_assets.online.item import Item
@@ -29,8 +30,8 @@ class WindowValues:
 
     layout: Layout
 
-    def values(self, items: Sequence[Item], as_of: int) -> Values:
-        """The features over each item's windows, as of `as_of`."""
+    def values(self, items: Sequence[Item], as_of: int | Ints) -> Values:
+        """The features over each item's windows, as of `as_of`: one instant for all, or one for each."""
         blobs = [(_batch(item), _stream(item)) for item in items]
         bad: list[int] = []
         reason = ""
@@ -42,7 +43,7 @@ class WindowValues:
             skipped = frozenset(bad)
             sections = self._sections([both for place, both in enumerate(blobs) if place not in skipped])
         known = np.delete(np.arange(len(items)), bad)
-        finished = windows(sections, np.full(len(known), as_of))
+        finished = windows(sections, np.broadcast_to(as_of, len(items))[known])
         codes, row = np.full(len(items), Status.ERROR.code), np.full(len(items), NO_ROW)
         codes[known], row[known] = Status.PRESENT.code, np.arange(len(known))
         names = [use.feature.name for use in self.layout.uses]

@@ -21,13 +21,13 @@ from feature_assets.online.sqlite import SQLiteStore
 from feature_assets.online.store import OnlineStore
 from feature_assets.testing.actors import Actor, actors_of, version_actors
 from feature_assets.testing.checks import Checks, Violation
-from feature_assets.testing.world import HOUR, SECOND, Design, World
+from feature_assets.testing.subject import HOUR, SECOND
+from feature_assets.testing.world import Design, World
 
 TURNS = 1000
 """Turns in which things go wrong, per seed; in each, a few actors get a step."""
 _STEPS_PER_TURN = 3
 _SETTLING_STEPS = 30_000
-_REQUESTS_PER_TURN = 2
 _REQUEST_SHARE = 0.6
 _KILLED, _PUT_TO_SLEEP, _WOKEN = 0.015, 0.015, 0.015
 
@@ -49,7 +49,6 @@ class Simulation:
     _live: dict[str, Actor] = field(init=False)
     _asleep: list[Actor] = field(default_factory=list)
     _running: list[str] = field(default_factory=list)
-    _calm: bool = False
 
     def __post_init__(self) -> None:
         self.world = World(self.seed, self.design, self._between_items)
@@ -66,11 +65,11 @@ class Simulation:
             self.world.store.deliver()
             for _ in range(_STEPS_PER_TURN):
                 self._give_a_step()
-            for _ in range(_REQUESTS_PER_TURN):
+            for _ in range(self.design.subject.requests):
                 if self.world.rng.random() < _REQUEST_SHARE:
                     self.checks.request()
         self._settle()
-        self.checks.check_clock()
+        self.checks.check_answers()
         self.checks.audit()
         self.world.store.close()
         return self.checks
@@ -122,15 +121,13 @@ class Simulation:
             self.checks.request()
         elif draw < 0.16 and len(self._running) == 1:
             self._step(self.world.rng.choice([name for name in self._live if name not in self._running]))
-        elif draw < 0.165 and not self._calm:
+        elif draw < 0.165 and not self.world.calm:
             raise KilledError
 
     def _settle(self) -> None:
         """Nobody makes data any more and nobody dies, but the store goes on failing."""
-        self._live = {
-            name: actor for name, actor in self._live.items() if name.startswith(("worker", "pusher", "checker"))
-        }
-        self._calm = True
+        self._live = {name: actor for name, actor in self._live.items() if name.startswith(self._needed_to_settle())}
+        self.world.calm = True
         names = sorted(self._live)
         for step in range(_SETTLING_STEPS):
             self.world.clock.tick(HOUR if self.world.rng.random() < 0.005 else 0)
@@ -140,9 +137,18 @@ class Simulation:
                 break
         self.world.store.deliver(everything=True)
 
+    def _needed_to_settle(self) -> tuple[str, ...]:
+        filled = [f"materializer {version}" for version in self.world.sides if self.world.covering(version)]
+        return ("worker", "pusher", "checker", *filled)
+
     def _settled(self) -> bool:
         world = self.world
-        if any(len(log) > world.offsets.committed(place) for place, log in world.truth.logs.items()):
+        streamed = [version for version in world.sides if self.design.subject.is_streamed(version)]
+        if any(
+            len(log) > world.offsets_of(version).committed(place)
+            for version in streamed
+            for place, log in world.truth.logs.items()
+        ):
             return False
         return all(world.is_pushed(version) for version in world.sides)
 

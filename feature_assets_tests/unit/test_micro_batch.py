@@ -16,8 +16,9 @@ from feature_assets.online.protocol import Record, WriteProtocol
 from feature_assets.online.settle import RetryPolicy
 from feature_assets.online.store import OnlineStore, Outcome, Put, Stored
 from feature_assets.testing.faulty import FaultRates, FaultyStore
+from feature_assets.testing.subject import HOUR
 from feature_assets.testing.tiles import TileSums
-from feature_assets.testing.world import HOUR, Offsets
+from feature_assets.testing.world import Offsets
 from feature_assets_tests.unit.balance import START
 
 PLACE = "log/0"

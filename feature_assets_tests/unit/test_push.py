@@ -8,7 +8,7 @@ import pytest
 from feature_assets.clock import to_us
 from feature_assets.offline.ledger import retired
 from feature_assets.online.push import push_steps
-from feature_assets.testing.world import SimulatedView
+from feature_assets.testing.subject import SimulatedView
 from feature_assets_tests.unit.balance import CONTENTS, START, VERSION, Balance, at, day, options
 
 
