@@ -179,10 +179,10 @@ class _Situation:
         """The state that every bucket has."""
         return min((max(done, default=0) for done in self.done.values()), default=0)
 
-    def may_be_pushed(self, n: int, covering: frozenset[str]) -> bool:
+    def may_be_pushed(self, n: int, covering: frozenset[str], protocol: WriteProtocol = RULES) -> bool:
         """Whether the state at n may go out: to a version that does not serve yet, only if it is fit to take over."""
         present = {partition for partition, _ in self.history(n)}
-        is_fit = bool(present) and covering <= present and self.caught_up
+        is_fit = bool(present) and covering <= present and protocol.may_be_filled(caught_up=self.caught_up)
         return self.view.online and n > 0 and (self.serving or is_fit)
 
     def history(self, n: int) -> History:
@@ -240,7 +240,7 @@ def plan_push(
     now = _situation(view, version, table, verdicts, ledger, target)
     n = protocol.wanted(now.head, now.settled)
     behind = {bucket: protocol.since(done) for bucket, done in now.done.items() if max(done, default=0) < n}
-    if not now.may_be_pushed(n, covering) or (now.serving and not behind):
+    if not now.may_be_pushed(n, covering, protocol) or (now.serving and not behind):
         return None
     return now.plan(n, behind, protocol)
 

@@ -23,6 +23,8 @@ from feature_assets.testing.world import World, day_name, day_start, entity_name
 
 Actor = Generator[Step, None, None]
 IDLE = Step("idle")
+_AGAIN = 8
+"""What was read before is read so much faster."""
 _FAILED, _OVERTURNED, _DELIVERED_TWICE, _LOST, _FILLED = 0.15, 0.5, 0.3, 0.6, 0.5
 
 
@@ -31,6 +33,7 @@ def actors_of(world: World) -> dict[str, Callable[[], Actor]]:
     return {
         "producer": lambda: producer(world),
         "corrector": lambda: corrector(world),
+        "operator": lambda: operator(world),
         **version_actors(world, FIRST),
     }
 
@@ -50,11 +53,15 @@ def version_actors(world: World, version: str) -> dict[str, Callable[[], Actor]]
 
 # -------------------------------------------------------------------------------------------------- who makes data
 def producer(world: World) -> Actor:
-    """Appends records to the logs, a few at a time, some of them late, mostly of one hot entity."""
+    """Appends records to the logs, a few at a time, some of them late, mostly of one hot entity.
+
+    One entity is not heard of any more once there is a second version: what it had is all that it will have.
+    """
     rng = world.rng
     while True:
         for _ in range(rng.choice([0, 0, 0, 0, 1, 4])):
-            entity = rng.randrange(world.design.entities) if rng.random() < 0.5 else 0
+            heard = world.design.entities - (len(world.sides) > 1)
+            entity = rng.randrange(heard) if rng.random() < 0.5 else 0
             late = rng.choice([0, 0, 0, 1, 7, 30, 80]) * HOUR
             world.truth.record(world.log_of(entity), entity, world.clock.us - late, rng.randint(1, 9))
         yield IDLE
@@ -88,9 +95,22 @@ def _day_rows(world: World, day: str) -> tuple[FeatureRow, ...]:
 def accident(world: World) -> Actor:
     """Sometimes the store loses the second version's table."""
     while True:
-        yield from pause(world.rng, 40, 100)
+        yield from pause(world.rng, 25, 70)
         if SECOND in world.ledger.serving and world.rng.random() < _LOST:
             world.lose(SECOND)
+
+
+def operator(world: World) -> Actor:
+    """Sometimes has a log read again from anywhere: what streams begin with counts once, even then."""
+    rng = world.rng
+    while True:
+        yield from pause(rng, 10, 40)
+        serving = sorted(world.ledger.serving) or [FIRST]
+        version = rng.choice([*serving, serving[-1]])
+        if world.design.subject.is_streamed(version):
+            place = rng.choice(sorted(world.truth.logs))
+            position = rng.randrange(world.offsets_of(version).committed(place) + 1)
+            world.rewind(version, place, position // rng.choice([1, 1, 4]))
 
 
 # -------------------------------------------------------------------------------------------- who keeps the history
@@ -144,8 +164,7 @@ def checker(world: World, version: str) -> Actor:
     side, rng = world.sides[version], world.rng
     while True:
         pending = [pair for pair in side.table.versions() if pair not in side.verdicts.passed]
-        if pending:
-            pair = rng.choice(pending)
+        for pair in rng.sample(pending, k=min(len(pending), rng.choice([1, 1, 2, 8]))):
             for share in (_FAILED, _OVERTURNED)[: rng.choice([1, 1, 2])]:
                 passed = rng.random() >= share
                 side.verdicts.record(pair, passed=passed)
@@ -225,8 +244,9 @@ def _worker_of_one_life(world: World, version: str, source_partition: str) -> Ac
     )
     log = world.truth.logs[source_partition]
     position = offsets.committed(source_partition)
-    while world.lives.get(version, 0) == life:
-        part = log[position : position + world.rng.randint(1, 6)]
+    while world.offsets_of(version) is offsets:
+        again = position < offsets.furthest.get(source_partition, 0)
+        part = log[position : position + world.rng.randint(1, 6) * (_AGAIN if again else 1)]
         if not part:
             yield IDLE
             continue

@@ -99,7 +99,8 @@ class Checks:
             self._violated("lost", version, "a serving table has no watermark")
             return
         promised, through = unpack_watermark(mark.value).n, unpack_watermark(mark.value).complete_through
-        if through != day_start(max(world.truth.batch[version].passed(promised))) + DAY:
+        newest = max(world.truth.batch[version].passed(promised), default=None)
+        if through != (0 if newest is None else day_start(newest) + DAY):
             self._violated("stale", version, f"the watermark at {promised} promises completeness through {through}")
         n = 0 if found is None else unpack_item(found.value, found.seq).cut.n
         changed = world.truth.batch[version].last_change(entity, promised)

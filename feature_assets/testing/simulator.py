@@ -1,11 +1,15 @@
 """The simulator: a seeded event loop over the product's own write path, with everything going wrong that can.
 
-    python -m feature_assets.testing.simulator --requests 100000 --seed 1 --store memory
+    python -m feature_assets.testing.simulator --requests 100000 --seed 1 --store memory --view both
 
 Invariant: a run is a pure function of its seed and design. Processes are killed, also in the middle of a batch, or
 left asleep and woken when a successor has long taken over; the store throttles, loses answers, applies late and leaves
 keys out of reads; commits are delivered twice, partitions corrected, verdicts fail, a table is lost and filled anew.
+A log is read again from anywhere; a second version begins with what the logs hold and takes over from the first.
 Requests are asked all the while, and `checks` compares every answer with the kernel over its cut.
+
+There are two such worlds: of a view of rows, and of a view of aggregates over windows, which batch rows and streams
+feed alike.
 """
 
 import argparse
@@ -13,17 +17,21 @@ import itertools
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from feature_assets.online.memory import MemoryStore
 from feature_assets.online.sqlite import SQLiteStore
 from feature_assets.online.store import OnlineStore
 from feature_assets.testing.actors import Actor, actors_of, version_actors
 from feature_assets.testing.checks import Checks, Violation
-from feature_assets.testing.subject import HOUR, SECOND
+from feature_assets.testing.purchases import Purchases
+from feature_assets.testing.subject import HOUR, SECOND, Balances, Subject
 from feature_assets.testing.world import Design, World
 
+SUBJECTS: Mapping[str, Subject] = {"rows": Balances(), "windows": Purchases()}
+"""The worlds, by what `--view` calls them."""
 TURNS = 1000
 """Turns in which things go wrong, per seed; in each, a few actors get a step."""
 _STEPS_PER_TURN = 3
@@ -202,12 +210,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=100_000, help="how many answers to check")
     parser.add_argument("--seed", type=int, default=1, help="the first seed; each run takes the next")
     parser.add_argument("--store", choices=["memory", "sqlite"], default="memory", help="what keeps the items")
+    parser.add_argument("--view", choices=[*SUBJECTS, "both"], default="both", help="rows, windows, or half of each")
     asked = parser.parse_args(arguments)
+    views = list(SUBJECTS) if asked.view == "both" else [asked.view]
+    failed = False
     with tempfile.TemporaryDirectory() as folder:
-        design = Design() if asked.store == "memory" else replace(Design(), store=sqlite_stores(Path(folder)))
-        totals = simulate(asked.requests, seed=asked.seed, design=design)
-    sys.stdout.write(summary(totals))
-    return 1 if totals.violations else 0
+        stores = MemoryStore if asked.store == "memory" else sqlite_stores(Path(folder))
+        for view in views:
+            design = Design(store=stores, subject=SUBJECTS[view])
+            totals = simulate(asked.requests // len(views), seed=asked.seed, design=design)
+            sys.stdout.write(f"{view}: {summary(totals)}")
+            failed = failed or bool(totals.violations)
+    return 1 if failed else 0
 
 
 def summary(totals: Totals) -> str:

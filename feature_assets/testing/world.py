@@ -35,12 +35,20 @@ class Offsets:
 
     def __init__(self, starts: Mapping[str, int] = NO_CUT) -> None:
         self._positions = dict(starts)
+        self.furthest = dict(starts)
 
     def committed(self, source_partition: str) -> int:
         return self._positions.get(source_partition, 0)
 
     def commit(self, source_partition: str, position: int) -> None:
         self._positions[source_partition] = max(position, self.committed(source_partition))
+        self.furthest[source_partition] = max(position, self.furthest.get(source_partition, 0))
+
+    def rewound(self, source_partition: str, position: int) -> "Offsets":
+        """Those of a group that reads a log again from an earlier position on."""
+        group = Offsets({**self._positions, source_partition: position})
+        group.furthest = dict(self.furthest)
+        return group
 
 
 class HandOver:
@@ -169,6 +177,10 @@ class World:
     def offsets_of(self, version: str) -> Offsets:
         """The committed positions of the workers of a version, in its present life."""
         return self._offsets.setdefault(self.table_of(version), Offsets(self.handover.starts(version)))
+
+    def rewind(self, version: str, source_partition: str, position: int) -> None:
+        """Have a log read again from an earlier position on; whoever reads it by now is told, and commits in vain."""
+        self._offsets[self.table_of(version)] = self.offsets_of(version).rewound(source_partition, position)
 
     def covering(self, version: str) -> frozenset[str]:
         """The days without which a version must not take over: those of the archive of the logs."""
