@@ -25,7 +25,7 @@ Actor = Generator[Step, None, None]
 IDLE = Step("idle")
 _AGAIN = 8
 """What was read before is read so much faster."""
-_FAILED, _OVERTURNED, _DELIVERED_TWICE, _LOST, _FILLED = 0.15, 0.5, 0.3, 0.6, 0.5
+_FAILED, _OVERTURNED, _DELIVERED_TWICE, _LOST, _FILLED, _RESTATED = 0.15, 0.5, 0.3, 0.6, 0.5, 0.4
 
 
 def actors_of(world: World) -> dict[str, Callable[[], Actor]]:
@@ -63,12 +63,16 @@ def producer(world: World) -> Actor:
             heard = world.design.entities - (len(world.sides) > 1)
             entity = rng.randrange(heard) if rng.random() < 0.5 else 0
             late = rng.choice([0, 0, 0, 1, 7, 30, 80]) * HOUR
-            world.truth.record(world.log_of(entity), entity, world.clock.us - late, rng.randint(1, 9))
+            now = world.clock.us
+            world.truth.record(world.log_of(entity), entity, now - late, rng.randint(1, 9), now)
         yield IDLE
 
 
 def corrector(world: World) -> Actor:
-    """Changes what the source says about one of the last days; entities may vanish, or an old content come back."""
+    """Changes what the source says about one of the last days; entities may vanish, or an old content come back.
+
+    The archive of the logs is corrected, too: what streams have handed over changes through the batch side alone.
+    """
     rng = world.rng
     while True:
         day = day_name(world.clock.us - DAY * rng.choice([0, 0, 0, 1, 1, 2, 4]))
@@ -77,6 +81,9 @@ def corrector(world: World) -> Actor:
         again = len(versions) > 1 and rng.random() < 0.2
         rows = versions[-2][1] if again else _day_rows(world, day)
         versions.append((world.source_seq, rows))
+        if world.truth.archived(SECOND) and rng.random() < _RESTATED:
+            old = rng.choice(sorted(world.covering(SECOND)))
+            world.restated[old] = world.restated.get(old, 0) + 1
         yield from pause(rng, 4, 16)
 
 

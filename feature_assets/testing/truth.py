@@ -12,16 +12,17 @@ from feature_assets.offline.versions import Version
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """One record of a log: of an entity, when, and how much."""
+    """One record of a log: of an entity, when, how much, and when the log took it."""
 
     offset: int
     entity: int
     event_at: int
     amount: int
+    arrived_at: int
 
-    def as_row(self, arrived_at: int) -> "FeatureRow":
-        """The same in the batch side, which an archive of the log feeds."""
-        return FeatureRow(self.entity, self.event_at, self.offset, self.amount, arrived_at)
+    def as_row(self, more: int = 0) -> "FeatureRow":
+        """The same in the batch side, which an archive of the log feeds; `more`: by what it was corrected since."""
+        return FeatureRow(self.entity, self.event_at, self.offset, self.amount + more, self.arrived_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,10 @@ class Truth:
     _archived: dict[str, list[LogRecord]] = field(default_factory=dict)
     _of_entity: dict[int, list[tuple[str, LogRecord]]] = field(default_factory=dict)
 
-    def record(self, source_partition: str, entity: int, event_at: int, amount: int) -> None:
+    def record(self, source_partition: str, entity: int, event_at: int, amount: int, arrived_at: int) -> None:
         """A record is appended to a log."""
         log = self.logs[source_partition]
-        record = LogRecord(len(log), entity, event_at, amount)
+        record = LogRecord(len(log), entity, event_at, amount, arrived_at)
         log.append(record)
         self._of_entity.setdefault(entity, []).append((source_partition, record))
 

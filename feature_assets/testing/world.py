@@ -133,6 +133,7 @@ class World:
     sides: dict[str, VersionedSide] = field(init=False)
     source: dict[str, list[tuple[int, tuple[FeatureRow, ...]]]] = field(default_factory=dict)
     source_seq: int = 0
+    restated: dict[str, int] = field(default_factory=dict)
     lives: dict[str, int] = field(default_factory=dict)
     calm: bool = False
     _offsets: dict[str, Offsets] = field(default_factory=dict)
@@ -191,10 +192,10 @@ class World:
         return sorted(self.source.keys() | self.covering(version))
 
     def rows_of(self, version: str, day: str) -> tuple[int, tuple[FeatureRow, ...]]:
-        """What a version holds of a day: the source's rows as they are now, and the archived records."""
+        """What a version holds of a day: the source's rows and the archived records, as they are now."""
         seq, rows = self.source.get(day, [(0, ())])[-1]
         archived = [record for record in self.truth.archived(version) if day_name(record.event_at) == day]
-        return seq, (*rows, *(record.as_row(self.clock.us) for record in archived))
+        return seq, (*rows, *(record.as_row(self.restated.get(day, 0)) for record in archived))
 
     def lose(self, version: str) -> None:
         """The store loses a version's table; whoever notices retires the version, so that it is filled anew."""
