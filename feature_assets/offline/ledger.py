@@ -5,7 +5,7 @@ before the first write of its push, so that a push that was killed leaves the st
 It does not interpret its rows (`availability` does) and is no queue: nothing is ever taken out of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -28,7 +28,7 @@ Kind = Literal["intent", "ack", "range", "serving", "retired"]
 class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row. Times are microseconds since the epoch; `sent_at` is never after, `acked_at` never before the write.
 
-    `life`: how often the version had been retired on the target when the push was planned.
+    `life`: how often the version had been retired on the target when the push was planned, or the worker began.
     """
 
     kind: Kind
@@ -98,14 +98,14 @@ def life(rows: Sequence[LedgerRow]) -> int:
 
 
 def valid(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
-    """The rows of one target without those that a push of an earlier life appended after its version was retired."""
+    """The rows of one target without what was said of an earlier life after its version was retired."""
     lives: dict[str, int] = {}
     kept: list[LedgerRow] = []
     for row in rows:
         now = lives.get(row.version, 0)
         if row.kind == "retired":
             lives[row.version] = now + 1
-        if row.kind not in {"ack", "serving"} or row.life == now:
+        if row.kind not in {"ack", "serving", "range"} or row.life == now:
             kept.append(row)
     return kept
 
@@ -137,6 +137,29 @@ def acked(rows: Sequence[LedgerRow]) -> dict[int, list[int]]:
         elif row.kind == "ack" and row.bucket is not None and row.commit_seq is not None:
             found.setdefault(row.bucket, []).append(row.commit_seq)
     return found
+
+
+def streams_caught_up(rows: Sequence[LedgerRow]) -> bool:
+    """Whether streams have applied again, since a version was last retired, all that the ledger says was visible.
+
+    By all of its rows on a target. What was visible stays so in every later life, as nobody is answered before this.
+    """
+    wanted: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    reached: dict[str, int] = {}
+    for row in valid(rows):
+        if row.kind == "retired":
+            wanted, seen, reached = _furthest(wanted, seen), {}, {}
+        elif row.kind == "range" and row.source_partition is not None and row.last is not None:
+            here = {row.source_partition: row.last}
+            seen = _furthest(seen, here)
+            # An exception says nothing of the entities between.
+            reached = _furthest(reached, here) if row.entity is None else reached
+    return all(reached.get(place, -1) >= last for place, last in wanted.items())
+
+
+def _furthest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {place: max(one.get(place, -1), other.get(place, -1)) for place in one.keys() | other.keys()}
 
 
 def retired(view: str, version: str, target: str, clock: Clock, *, run_id: str = "") -> LedgerRow:

@@ -2,6 +2,8 @@
 
 Invariant: a record is visible from the acknowledgement of an exception row of its own entity if one covers it, else of
 the row of its source partition that covers it; of several, the earliest. Streams only insert: nothing is superseded.
+After a version was retired its streams apply everything again, before it answers again: a record that was visible in
+an earlier life has been since then.
 It does not know windows or reducers, and a record that no row covers is not available yet.
 """
 
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 
 from feature_assets.clock import OPEN
 from feature_assets.offline.availability import Provenance, Resolved
-from feature_assets.offline.ledger import LedgerRow
+from feature_assets.offline.ledger import LedgerRow, valid
 
 Ints = npt.NDArray[np.int64]
 Place = tuple[str, bytes | None]
@@ -39,7 +41,7 @@ class Coverage:
 class StreamTimeline:
     """The visibility of every record of the logs that feed a view version on a target. Made by `stream_timeline`."""
 
-    coverage: dict[Place, Coverage]
+    lives: tuple[dict[Place, Coverage], ...]
     acked_at: Ints
     sent_at: Ints
     provenance: npt.NDArray[np.int8]
@@ -49,14 +51,11 @@ class StreamTimeline:
     ) -> Resolved:
         """Visibility of records, one entry per record; `entity` is each record's encoded key."""
         places = pc.dictionary_encode(_whole(source_partition))
-        code = np.asarray(places.indices).astype(np.int64)
+        code, names = np.asarray(places.indices).astype(np.int64), places.dictionary.to_pylist()
         row = np.full(len(offset), -1, np.int64)
-        for number, name in enumerate(places.dictionary.to_pylist()):
-            general = self.coverage.get((name, None))
-            if general is not None:
-                mine = np.flatnonzero(code == number)
-                row[mine] = general.of(offset[mine])
-        self._override(row, places.dictionary.to_pylist(), code, offset, entity)
+        for coverage in self.lives:
+            found = _answering(coverage, names, code, offset, entity)
+            row = np.where(row >= 0, row, found)
         known = row >= 0
         available, sent = np.full(len(row), OPEN), np.full(len(row), OPEN)
         available[known], sent[known] = self.acked_at[row[known]], self.sent_at[row[known]]
@@ -64,37 +63,57 @@ class StreamTimeline:
         provenance[known] = self.provenance[row[known]]
         return Resolved(available, np.full(len(row), OPEN), sent, provenance)
 
-    def _override(self, row: Ints, places: list[str], code: Ints, offset: Ints, entity: Sequence[bytes]) -> None:
-        """Let an entity's exceptions answer for its records; they are few, so this looks at their entities alone."""
-        named = sorted({own for _, own in self.coverage if own is not None})
-        if not named:
-            return
-        index = pc.index_in(pa.array(entity, pa.binary()), value_set=pa.array(named, pa.binary()))
-        candidates = np.flatnonzero(np.asarray(index.is_valid()))
-        groups = np.asarray(index.fill_null(0))[candidates] * len(places) + code[candidates]
-        order = np.argsort(groups, kind="stable")
-        groups, candidates = groups[order], candidates[order]
-        for start, end in _runs(groups):
-            which = int(groups[start])
-            own = self.coverage.get((places[which % len(places)], named[which // len(places)]))
-            if own is not None:
-                mine = candidates[start:end]
-                found = own.of(offset[mine])
-                row[mine] = np.where(found >= 0, found, row[mine])
+
+def _answering(
+    coverage: dict[Place, Coverage], places: list[str], code: Ints, offset: Ints, entity: Sequence[bytes]
+) -> Ints:
+    """The number of the row of one life that answers for each record, or -1. `code`: the place of each."""
+    row = np.full(len(offset), -1, np.int64)
+    for number, name in enumerate(places):
+        general = coverage.get((name, None))
+        if general is not None:
+            mine = np.flatnonzero(code == number)
+            row[mine] = general.of(offset[mine])
+    _override(coverage, row, places, code, offset, entity)
+    return row
+
+
+def _override(
+    coverage: dict[Place, Coverage], row: Ints, places: list[str], code: Ints, offset: Ints, entity: Sequence[bytes]
+) -> None:
+    """Let an entity's exceptions answer for its records; they are few, so this looks at their entities alone."""
+    named = sorted({own for _, own in coverage if own is not None})
+    if not named:
+        return
+    index = pc.index_in(pa.array(entity, pa.binary()), value_set=pa.array(named, pa.binary()))
+    candidates = np.flatnonzero(np.asarray(index.is_valid()))
+    groups = np.asarray(index.fill_null(0))[candidates] * len(places) + code[candidates]
+    order = np.argsort(groups, kind="stable")
+    groups, candidates = groups[order], candidates[order]
+    for start, end in _runs(groups):
+        which = int(groups[start])
+        own = coverage.get((places[which % len(places)], named[which // len(places)]))
+        if own is not None:
+            mine = candidates[start:end]
+            found = own.of(offset[mine])
+            row[mine] = np.where(found >= 0, found, row[mine])
 
 
 def stream_timeline(rows: Sequence[LedgerRow]) -> StreamTimeline:
     """The timeline of the streams of one view version on one target, from all of its ledger rows there."""
-    ranges = [row for row in rows if row.kind == "range"]
-    grouped: dict[Place, list[tuple[int, int, int]]] = {}
+    ranges = [row for row in valid(rows) if row.kind == "range"]
+    grouped: dict[int, dict[Place, list[tuple[int, int, int]]]] = {}
     for number, row in enumerate(ranges):
         if row.source_partition is not None and row.first is not None and row.last is not None:
-            grouped.setdefault((row.source_partition, row.entity), []).append((row.first, row.last + 1, number))
+            spans = grouped.setdefault(row.life, {}).setdefault((row.source_partition, row.entity), [])
+            spans.append((row.first, row.last + 1, number))
     acked = np.array([OPEN if row.acked_at is None else row.acked_at for row in ranges], np.int64)
     sent = np.array([row.sent_at for row in ranges], np.int64)
     recovered = [Provenance.RECOVERED if row.provenance == "recovered" else Provenance.RECORDED for row in ranges]
-    coverage = {place: _coverage(spans, acked) for place, spans in grouped.items()}
-    return StreamTimeline(coverage, acked, sent, np.array(recovered, np.int8))
+    lives = tuple(
+        {place: _coverage(spans, acked) for place, spans in grouped[life].items()} for life in sorted(grouped)
+    )
+    return StreamTimeline(lives, acked, sent, np.array(recovered, np.int8))
 
 
 def _coverage(spans: list[tuple[int, int, int]], acked_at: Ints) -> Coverage:

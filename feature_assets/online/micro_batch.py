@@ -40,7 +40,10 @@ class Offsets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamPorts:
-    """What a stream view version is applied through."""
+    """What a stream view version is applied through. `life`: how often the version has been retired on the store.
+
+    A worker is of one life: what an earlier one applied is gone with its table.
+    """
 
     view: str
     version: str
@@ -49,6 +52,7 @@ class StreamPorts:
     offsets: Offsets
     clock: Clock
     reducer: Reducer
+    life: int = 0
     batch: int = 100
     run_id: str = ""
     protocol: WriteProtocol = RULES
@@ -56,8 +60,8 @@ class StreamPorts:
 
     @property
     def table(self) -> str:
-        """The name of the version's table in the store."""
-        return table_name(self.view, self.version)
+        """The name of the version's table in the store, in this life."""
+        return table_name(self.view, self.version, self.life)
 
 
 def micro_batch_steps(
@@ -149,6 +153,7 @@ class _MicroBatch:
             last=last,
             sent_at=sent_at,
             acked_at=acked_at,
+            life=self.ports.life,
             run_id=self.ports.run_id,
         )
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from feature_assets.clock import to_us
-from feature_assets.offline.ledger import Ledger, acked, is_serving, life
+from feature_assets.offline.ledger import Ledger, acked, is_serving, life, streams_caught_up
 from feature_assets.offline.versions import Version, settled
 from feature_assets.online.item import table_name
 from feature_assets.online.protocol import WriteProtocol
@@ -165,6 +165,7 @@ class _Situation:
     excluded: frozenset[Version]
     settled: int
     serving: bool
+    caught_up: bool
     life: int
     done: Mapping[int, Sequence[int]]
 
@@ -178,10 +179,11 @@ class _Situation:
         """The state that every bucket has."""
         return min((max(done, default=0) for done in self.done.values()), default=0)
 
-    def may_be_pushed(self, n: int, covering: frozenset[str]) -> bool:
+    def may_be_pushed(self, n: int, covering: frozenset[str], protocol: WriteProtocol = RULES) -> bool:
         """Whether the state at n may go out: to a version that does not serve yet, only if it is fit to take over."""
         present = {partition for partition, _ in self.history(n)}
-        return self.view.online and n > 0 and (self.serving or (bool(present) and covering <= present))
+        is_fit = bool(present) and covering <= present and protocol.may_be_filled(caught_up=self.caught_up)
+        return self.view.online and n > 0 and (self.serving or is_fit)
 
     def history(self, n: int) -> History:
         """By partition the commits up to n that passed."""
@@ -232,12 +234,13 @@ def plan_push(
     """The push that is due for a view version on a target; None if none is.
 
     A version that does not serve yet is not pushed before something of it has passed, nor before each partition in
-    `covering` has: those of the version serving now, so that a half-filled one does not take over.
+    `covering` has: those of the version serving now, so that a half-filled one does not take over. One that is filled
+    anew waits for its streams, too: what they had made visible before must be there again when it answers.
     """
     now = _situation(view, version, table, verdicts, ledger, target)
     n = protocol.wanted(now.head, now.settled)
     behind = {bucket: protocol.since(done) for bucket, done in now.done.items() if max(done, default=0) < n}
-    if not now.may_be_pushed(n, covering) or (now.serving and not behind):
+    if not now.may_be_pushed(n, covering, protocol) or (now.serving and not behind):
         return None
     return now.plan(n, behind, protocol)
 
@@ -285,6 +288,7 @@ def _situation(
         excluded=frozenset(pair for pair, passed in judged.items() if not passed),
         settled=settled([(partition, commit) for partition, commit, _ in committed], judged),
         serving=is_serving(rows),
+        caught_up=streams_caught_up(rows),
         life=life(rows),
         done={bucket: acknowledged.get(bucket, ()) for bucket in range(view.buckets)},
     )

@@ -118,6 +118,10 @@ class WriteProtocol:
         """A version answers only once every bucket of its first state is acknowledged."""
         return unacknowledged == 0
 
+    def may_be_filled(self, *, caught_up: bool) -> bool:
+        """A version that lost what it had answers only once its streams have made that visible again."""
+        return caught_up
+
     # -------------------------------------------------------------------------------------------------- streams
     def fresh(self, records: Sequence[Record], fence: int) -> Sequence[Record]:
         """Records at or below the item's fence are in its state already."""

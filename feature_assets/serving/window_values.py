@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from feature_assets.compute.aggregates.layout import Layout
+from feature_assets.compute.aggregates.slot import Ints
 from feature_assets.compute.tile_rolling import spare
 from feature_assets.compute.tiles import Plan, Rings, fits, unpacked
 from feature_assets.errors import CodecError
@@ -41,8 +42,8 @@ class WindowValues:
         plan = Plan.of(layout, uses)
         return cls(layout, tuple(use.feature.name for use in uses), plan, frozenset(plan.slots))
 
-    def values(self, items: Sequence[Body], as_of: int) -> Values:
-        """The features over each item's windows, as of `as_of`."""
+    def values(self, items: Sequence[Body], as_of: int | Ints) -> Values:
+        """The features over each item's windows, as of `as_of`: one instant for all, or one for each."""
         blobs = [(_batch(item), _stream(item)) for item in items]
         bad: list[int] = []
         reason = ""
@@ -53,14 +54,15 @@ class WindowValues:
             bad = [place for place, both in enumerate(blobs) if not self._is_readable(both)]
             skipped = frozenset(bad)
             sections = self._sections([both for place, both in enumerate(blobs) if place not in skipped])
-        finished = self.plan.finished(sections, as_of)
         codes, row = np.full(len(items), Status.PRESENT.code), np.arange(len(items))
         known = row
         if bad:
             known = np.delete(row, bad)
             codes[bad], row[bad] = Status.ERROR.code, NO_ROW
             row[known] = np.arange(len(known))
-        past = known[self._is_past(sections, as_of)]
+        at = as_of if isinstance(as_of, int) else as_of[known]
+        finished = self.plan.finished(sections, at)
+        past = known[self._is_past(sections, at)]
         if len(past):
             codes[past], row[past] = Status.ERROR.code, NO_ROW
             reason = reason or "an item was written later than the instant asked for; is this machine's clock behind?"
@@ -69,7 +71,7 @@ class WindowValues:
         fitting = sum(any(both) and all(fits(self.layout, one) for one in both) for both in blobs) if bad else 0
         return Values(columns, row, codes, overflow, len(bad), fitting, reason)
 
-    def _is_past(self, sections: Sequence[Rings], as_of: int) -> npt.NDArray[np.bool_]:
+    def _is_past(self, sections: Sequence[Rings], as_of: int | Ints) -> npt.NDArray[np.bool_]:
         """Which items no longer hold what a window could need that ends so long ago."""
         rolled_at = np.maximum.reduce([rings.rolled_at for rings in sections])
         mask: npt.NDArray[np.bool_] = rolled_at > as_of + spare(self.layout.levels[0].hop)

@@ -5,9 +5,10 @@ writers are the product: they plan, push and apply by its code and add only when
 """
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from functools import partial
 from random import Random
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -16,42 +17,33 @@ from feature_assets.offline.versions import newest, to_recommit
 from feature_assets.online.micro_batch import StreamPorts, micro_batch_steps
 from feature_assets.online.protocol import Record
 from feature_assets.online.push import PushOptions, Step, plan_push, push_steps
-from feature_assets.online.winning_rows import WinningRows
+from feature_assets.testing.subject import DAY, FIRST, HOUR, SECOND, VIEW
 from feature_assets.testing.truth import FeatureRow
-from feature_assets.testing.world import (
-    DAY,
-    FEATURE_SCHEMA,
-    FIRST,
-    HOUR,
-    KEY_NAMES,
-    SECOND,
-    VIEW,
-    World,
-    day_name,
-    day_start,
-    entity_name,
-    packed_values,
-)
+from feature_assets.testing.world import World, day_name, day_start, entity_name
 
 Actor = Generator[Step, None, None]
 IDLE = Step("idle")
-_FAILED, _OVERTURNED, _DELIVERED_TWICE, _LOST = 0.15, 0.5, 0.3, 0.6
+_AGAIN = 8
+"""What was read before is read so much faster."""
+_FAILED, _OVERTURNED, _DELIVERED_TWICE, _LOST, _FILLED, _RESTATED = 0.15, 0.5, 0.3, 0.6, 0.5, 0.4
 
 
 def actors_of(world: World) -> dict[str, Callable[[], Actor]]:
     """Who works on a world from its start, by name; each call makes a new process of that kind."""
-    workers = {f"worker {name}": (lambda name=name: worker(world, name)) for name in world.truth.logs}
     return {
         "producer": lambda: producer(world),
         "corrector": lambda: corrector(world),
-        **workers,
+        "operator": lambda: operator(world),
         **version_actors(world, FIRST),
     }
 
 
 def version_actors(world: World, version: str) -> dict[str, Callable[[], Actor]]:
     """Who works on one view version."""
+    is_streamed = world.design.subject.is_streamed(version)
+    places = world.truth.logs if is_streamed else ()
     actors: dict[str, Callable[[], Actor]] = {
+        **{f"worker {version} {place}": partial(worker, world, version, place) for place in places},
         f"materializer {version}": lambda: materializer(world, version),
         f"checker {version}": lambda: checker(world, version),
         f"pusher {version}": lambda: pusher(world, version),
@@ -61,18 +53,26 @@ def version_actors(world: World, version: str) -> dict[str, Callable[[], Actor]]
 
 # -------------------------------------------------------------------------------------------------- who makes data
 def producer(world: World) -> Actor:
-    """Appends records to the logs, a few at a time, some of them late, mostly of one hot entity."""
+    """Appends records to the logs, a few at a time, some of them late, mostly of one hot entity.
+
+    One entity is not heard of any more once there is a second version: what it had is all that it will have.
+    """
     rng = world.rng
     while True:
         for _ in range(rng.choice([0, 0, 0, 0, 1, 4])):
-            entity = rng.randrange(world.design.entities) if rng.random() < 0.5 else 0
+            heard = world.design.entities - (len(world.sides) > 1)
+            entity = rng.randrange(heard) if rng.random() < 0.5 else 0
             late = rng.choice([0, 0, 0, 1, 7, 30, 80]) * HOUR
-            world.truth.record(world.log_of(entity), entity, world.clock.us - late, rng.randint(1, 9))
+            now = world.clock.us
+            world.truth.record(world.log_of(entity), entity, now - late, rng.randint(1, 9), now)
         yield IDLE
 
 
 def corrector(world: World) -> Actor:
-    """Changes what the source says about one of the last days; entities may vanish, or an old content come back."""
+    """Changes what the source says about one of the last days; entities may vanish, or an old content come back.
+
+    The archive of the logs is corrected, too: what streams have handed over changes through the batch side alone.
+    """
     rng = world.rng
     while True:
         day = day_name(world.clock.us - DAY * rng.choice([0, 0, 0, 1, 1, 2, 4]))
@@ -81,6 +81,9 @@ def corrector(world: World) -> Actor:
         again = len(versions) > 1 and rng.random() < 0.2
         rows = versions[-2][1] if again else _day_rows(world, day)
         versions.append((world.source_seq, rows))
+        if world.truth.archived(SECOND) and rng.random() < _RESTATED:
+            old = rng.choice(sorted(world.covering(SECOND)))
+            world.restated[old] = world.restated.get(old, 0) + 1
         yield from pause(rng, 4, 16)
 
 
@@ -99,9 +102,22 @@ def _day_rows(world: World, day: str) -> tuple[FeatureRow, ...]:
 def accident(world: World) -> Actor:
     """Sometimes the store loses the second version's table."""
     while True:
-        yield from pause(world.rng, 40, 100)
+        yield from pause(world.rng, 25, 70)
         if SECOND in world.ledger.serving and world.rng.random() < _LOST:
             world.lose(SECOND)
+
+
+def operator(world: World) -> Actor:
+    """Sometimes has a log read again from anywhere: what streams begin with counts once, even then."""
+    rng = world.rng
+    while True:
+        yield from pause(rng, 10, 40)
+        serving = sorted(world.ledger.serving) or [FIRST]
+        version = rng.choice([*serving, serving[-1]])
+        if world.design.subject.is_streamed(version):
+            place = rng.choice(sorted(world.truth.logs))
+            position = rng.randrange(world.offsets_of(version).committed(place) + 1)
+            world.rewind(version, place, position // rng.choice([1, 1, 4]))
 
 
 # -------------------------------------------------------------------------------------------- who keeps the history
@@ -109,10 +125,10 @@ def materializer(world: World, version: str) -> Actor:
     """Commits a day or two as the source has them now; sometimes a commit is delivered twice."""
     side, rng = world.sides[version], world.rng
     while True:
-        days = rng.sample(sorted(world.source), k=min(len(world.source), rng.choice([1, 1, 2])))
+        days = _days_due(world, version)
         counts = newest(side.table.versions())
         failed = {pair for pair, passed in side.verdicts.passed.items() if not passed}
-        content = {day: world.source[day][-1] for day in days}
+        content = {day: world.rows_of(version, day) for day in days}
         prepared = side.table.prepared(
             {day: _feature_table(world, rows) for day, (_, rows) in content.items()},
             source_seq={day: seq for day, (seq, _) in content.items()},
@@ -128,16 +144,26 @@ def materializer(world: World, version: str) -> Actor:
         yield from pause(rng, 3, 14)
 
 
+def _days_due(world: World, version: str) -> list[str]:
+    """Mostly one or two of all; until a version may take over also what it must not be without."""
+    rng, passed = world.rng, world.sides[version].verdicts.passed
+    missing = sorted(world.covering(version) - {day for (day, _), good in passed.items() if good})
+    if missing and (world.calm or rng.random() < _FILLED):
+        return missing
+    days = [] if world.calm else world.days_of(version)
+    return rng.sample(days, k=min(len(days), rng.choice([1, 1, 2])))
+
+
 def _feature_table(world: World, rows: Sequence[FeatureRow]) -> pa.Table:
     columns = [
         [entity_name(row.entity) for row in rows],
         np.array([row.event_at for row in rows], "datetime64[us]"),
         np.array([row.arrived_at for row in rows], "datetime64[us]"),
         [row.sequence for row in rows],
-        [row.value for row in rows],
+        *world.design.subject.stored(rows),
         [world.buckets[row.entity] for row in rows],
     ]
-    return pa.table(columns, schema=FEATURE_SCHEMA)
+    return pa.table(columns, schema=world.design.subject.schema)
 
 
 def checker(world: World, version: str) -> Actor:
@@ -145,8 +171,7 @@ def checker(world: World, version: str) -> Actor:
     side, rng = world.sides[version], world.rng
     while True:
         pending = [pair for pair in side.table.versions() if pair not in side.verdicts.passed]
-        if pending:
-            pair = rng.choice(pending)
+        for pair in rng.sample(pending, k=min(len(pending), rng.choice([1, 1, 2, 8]))):
             for share in (_FAILED, _OVERTURNED)[: rng.choice([1, 1, 2])]:
                 passed = rng.random() >= share
                 side.verdicts.record(pair, passed=passed)
@@ -157,22 +182,24 @@ def checker(world: World, version: str) -> Actor:
 # ------------------------------------------------------------------------------------------------- who writes online
 def pusher(world: World, version: str) -> Actor:
     """Pushes whatever is due, whenever it is due."""
-    side, rng = world.sides[version], world.rng
+    side, rng, subject = world.sides[version], world.rng, world.design.subject
     seen: tuple[int, ...] = ()
     while True:
         # Whether a push is due depends on nothing else, so that there is no need to look before this has moved.
-        state = side.table.head(), len(side.verdicts.passed), world.ledger.pushes
+        streams = 0 if version in world.ledger.serving else world.ledger.head()
+        state = side.table.head(), len(side.verdicts.passed), world.ledger.pushes, streams
         if seen == state:
             yield IDLE
             continue
         seen = state
         plan = plan_push(
-            world.design.view,
+            subject.view,
             version=version,
             table=side.table,
             verdicts=side.verdicts,
             ledger=world.ledger,
             target=world.store.target,
+            covering=world.covering(version),
             protocol=world.protocol,
         )
         yield IDLE
@@ -180,7 +207,7 @@ def pusher(world: World, version: str) -> Actor:
             continue
         seen = ()
         options = PushOptions(
-            contents=WinningRows(KEY_NAMES, packed_values, partitions_at_once=rng.choice([1, 2, 8])),
+            contents=subject.contents(rng),
             batch=rng.randint(1, 4),
             rows_at_once=rng.choice([1, 1_000_000]),
             protocol=world.protocol,
@@ -188,8 +215,8 @@ def pusher(world: World, version: str) -> Actor:
         )
         try:
             yield from push_steps(
-                plan,
-                world.design.view,
+                replace(plan, upto=world.handover.upto(version, world.ends())),
+                subject.view,
                 table=side.table,
                 ledger=world.ledger,
                 store=world.store,
@@ -201,35 +228,42 @@ def pusher(world: World, version: str) -> Actor:
             yield IDLE
 
 
-def worker(world: World, source_partition: str) -> Actor:
-    """Reads a log from the committed position on and applies it, a micro-batch at a time."""
+def worker(world: World, version: str, source_partition: str) -> Actor:
+    """Reads a log from the committed position on and applies it, until the version is retired; then from the start."""
+    while True:
+        yield from _worker_of_one_life(world, version, source_partition)
+
+
+def _worker_of_one_life(world: World, version: str, source_partition: str) -> Actor:
+    life, offsets, subject = world.lives.get(version, 0), world.offsets_of(version), world.design.subject
     ports = StreamPorts(
         view=VIEW,
-        version=FIRST,
+        version=version,
         store=world.store,
         ledger=world.ledger,
-        offsets=world.offsets,
+        offsets=offsets,
         clock=world.clock,
-        reducer=world.design.reducer,
+        reducer=subject.reducer,
+        life=life,
         batch=world.rng.randint(1, 4),
         protocol=world.protocol,
         retries=world.retries(),
     )
     log = world.truth.logs[source_partition]
-    position = world.offsets.committed(source_partition)
-    while True:
-        part = log[position : position + world.rng.randint(1, 6)]
+    position = offsets.committed(source_partition)
+    while world.offsets_of(version) is offsets:
+        again = position < offsets.furthest.get(source_partition, 0)
+        part = log[position : position + world.rng.randint(1, 6) * (_AGAIN if again else 1)]
         if not part:
             yield IDLE
             continue
         records = [
-            Record(each.offset, world.keys[each.entity], each.event_at, msgspec.msgpack.encode(each.amount))
-            for each in part
+            Record(each.offset, world.keys[each.entity], each.event_at, subject.payload(each.amount)) for each in part
         ]
         try:
             position = yield from micro_batch_steps(ports, source_partition, records)
         except OnlineError:
-            position = world.offsets.committed(source_partition)
+            position = offsets.committed(source_partition)
             yield IDLE
 
 

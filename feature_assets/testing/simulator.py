@@ -1,11 +1,15 @@
 """The simulator: a seeded event loop over the product's own write path, with everything going wrong that can.
 
-    python -m feature_assets.testing.simulator --requests 100000 --seed 1 --store memory
+    python -m feature_assets.testing.simulator --requests 100000 --seed 1 --store memory --view both
 
 Invariant: a run is a pure function of its seed and design. Processes are killed, also in the middle of a batch, or
 left asleep and woken when a successor has long taken over; the store throttles, loses answers, applies late and leaves
 keys out of reads; commits are delivered twice, partitions corrected, verdicts fail, a table is lost and filled anew.
+A log is read again from anywhere; a second version begins with what the logs hold and takes over from the first.
 Requests are asked all the while, and `checks` compares every answer with the kernel over its cut.
+
+There are two such worlds: of a view of rows, and of a view of aggregates over windows, which batch rows and streams
+feed alike.
 """
 
 import argparse
@@ -13,21 +17,25 @@ import itertools
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from feature_assets.online.memory import MemoryStore
 from feature_assets.online.sqlite import SQLiteStore
 from feature_assets.online.store import OnlineStore
 from feature_assets.testing.actors import Actor, actors_of, version_actors
 from feature_assets.testing.checks import Checks, Violation
-from feature_assets.testing.world import HOUR, SECOND, Design, World
+from feature_assets.testing.purchases import Purchases
+from feature_assets.testing.subject import HOUR, SECOND, Balances, Subject
+from feature_assets.testing.world import Design, World
 
+SUBJECTS: Mapping[str, Subject] = {"rows": Balances(), "windows": Purchases()}
+"""The worlds, by what `--view` calls them."""
 TURNS = 1000
 """Turns in which things go wrong, per seed; in each, a few actors get a step."""
 _STEPS_PER_TURN = 3
 _SETTLING_STEPS = 30_000
-_REQUESTS_PER_TURN = 2
 _REQUEST_SHARE = 0.6
 _KILLED, _PUT_TO_SLEEP, _WOKEN = 0.015, 0.015, 0.015
 
@@ -49,7 +57,6 @@ class Simulation:
     _live: dict[str, Actor] = field(init=False)
     _asleep: list[Actor] = field(default_factory=list)
     _running: list[str] = field(default_factory=list)
-    _calm: bool = False
 
     def __post_init__(self) -> None:
         self.world = World(self.seed, self.design, self._between_items)
@@ -66,11 +73,11 @@ class Simulation:
             self.world.store.deliver()
             for _ in range(_STEPS_PER_TURN):
                 self._give_a_step()
-            for _ in range(_REQUESTS_PER_TURN):
+            for _ in range(self.design.subject.requests):
                 if self.world.rng.random() < _REQUEST_SHARE:
                     self.checks.request()
         self._settle()
-        self.checks.check_clock()
+        self.checks.check_answers()
         self.checks.audit()
         self.world.store.close()
         return self.checks
@@ -122,15 +129,13 @@ class Simulation:
             self.checks.request()
         elif draw < 0.16 and len(self._running) == 1:
             self._step(self.world.rng.choice([name for name in self._live if name not in self._running]))
-        elif draw < 0.165 and not self._calm:
+        elif draw < 0.165 and not self.world.calm:
             raise KilledError
 
     def _settle(self) -> None:
         """Nobody makes data any more and nobody dies, but the store goes on failing."""
-        self._live = {
-            name: actor for name, actor in self._live.items() if name.startswith(("worker", "pusher", "checker"))
-        }
-        self._calm = True
+        self._live = {name: actor for name, actor in self._live.items() if name.startswith(self._needed_to_settle())}
+        self.world.calm = True
         names = sorted(self._live)
         for step in range(_SETTLING_STEPS):
             self.world.clock.tick(HOUR if self.world.rng.random() < 0.005 else 0)
@@ -140,9 +145,18 @@ class Simulation:
                 break
         self.world.store.deliver(everything=True)
 
+    def _needed_to_settle(self) -> tuple[str, ...]:
+        filled = [f"materializer {version}" for version in self.world.sides if self.world.covering(version)]
+        return ("worker", "pusher", "checker", *filled)
+
     def _settled(self) -> bool:
         world = self.world
-        if any(len(log) > world.offsets.committed(place) for place, log in world.truth.logs.items()):
+        streamed = [version for version in world.sides if self.design.subject.is_streamed(version)]
+        if any(
+            len(log) > world.offsets_of(version).committed(place)
+            for version in streamed
+            for place, log in world.truth.logs.items()
+        ):
             return False
         return all(world.is_pushed(version) for version in world.sides)
 
@@ -196,12 +210,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=100_000, help="how many answers to check")
     parser.add_argument("--seed", type=int, default=1, help="the first seed; each run takes the next")
     parser.add_argument("--store", choices=["memory", "sqlite"], default="memory", help="what keeps the items")
+    parser.add_argument("--view", choices=[*SUBJECTS, "both"], default="both", help="rows, windows, or half of each")
     asked = parser.parse_args(arguments)
+    views = list(SUBJECTS) if asked.view == "both" else [asked.view]
+    failed = False
     with tempfile.TemporaryDirectory() as folder:
-        design = Design() if asked.store == "memory" else replace(Design(), store=sqlite_stores(Path(folder)))
-        totals = simulate(asked.requests, seed=asked.seed, design=design)
-    sys.stdout.write(summary(totals))
-    return 1 if totals.violations else 0
+        stores = MemoryStore if asked.store == "memory" else sqlite_stores(Path(folder))
+        for view in views:
+            design = Design(store=stores, subject=SUBJECTS[view])
+            totals = simulate(asked.requests // len(views), seed=asked.seed, design=design)
+            sys.stdout.write(f"{view}: {summary(totals)}")
+            failed = failed or bool(totals.violations)
+    return 1 if failed else 0
 
 
 def summary(totals: Totals) -> str:

@@ -12,12 +12,17 @@ from feature_assets.offline.versions import Version
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """One record of a log: of an entity, when, and how much."""
+    """One record of a log: of an entity, when, how much, and when the log took it."""
 
     offset: int
     entity: int
     event_at: int
     amount: int
+    arrived_at: int
+
+    def as_row(self, more: int = 0) -> "FeatureRow":
+        """The same in the batch side, which an archive of the log feeds; `more`: by what it was corrected since."""
+        return FeatureRow(self.entity, self.event_at, self.offset, self.amount + more, self.arrived_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class BatchTruth:
     verdicts: dict[Version, bool] = field(default_factory=dict)
     _rows: dict[Version, tuple[FeatureRow, ...]] = field(default_factory=dict)
     _states: dict[tuple[int, int, int], dict[int, FeatureRow]] = field(default_factory=dict)
+    _of_entities: dict[tuple[int, int, int], dict[int, list[FeatureRow]]] = field(default_factory=dict)
 
     def commit(self, seq: int, partitions: Mapping[str, tuple[FeatureRow, ...]]) -> None:
         """A commit is in the table."""
@@ -75,6 +81,17 @@ class BatchTruth:
             self._states[key] = {entity: row for entity, (_, row) in best.items()}
         return self._states[key]
 
+    def records(self, n: int, entity: int) -> list[FeatureRow]:
+        """Every row of an entity in the state at n."""
+        key = (n, len(self.commits), len(self.verdicts))
+        if key not in self._of_entities:
+            found: dict[int, list[FeatureRow]] = {}
+            for partition, commits in self.passed(n).items():
+                for row in self.rows(partition, commits[-1]):
+                    found.setdefault(row.entity, []).append(row)
+            self._of_entities[key] = found
+        return self._of_entities[key].get(entity, [])
+
     def last_change(self, entity: int, n: int) -> int:
         """The last commit up to n that changed what the entity has in some partition; 0 if there is none."""
         last = 0
@@ -96,18 +113,37 @@ class BatchTruth:
 
 @dataclass(slots=True)
 class Truth:
-    """Everything: the logs by source partition, and the batch side by view version."""
+    """Everything: the logs by source partition, and the batch side by view version.
+
+    `cuts`: by version the last offset of each log that is on its batch side, and not on its stream side.
+    """
 
     logs: dict[str, list[LogRecord]]
     batch: dict[str, BatchTruth] = field(default_factory=dict)
+    cuts: dict[str, dict[str, int]] = field(default_factory=dict)
+    _archived: dict[str, list[LogRecord]] = field(default_factory=dict)
     _of_entity: dict[int, list[tuple[str, LogRecord]]] = field(default_factory=dict)
 
-    def record(self, source_partition: str, entity: int, event_at: int, amount: int) -> None:
+    def record(self, source_partition: str, entity: int, event_at: int, amount: int, arrived_at: int) -> None:
         """A record is appended to a log."""
         log = self.logs[source_partition]
-        record = LogRecord(len(log), entity, event_at, amount)
+        record = LogRecord(len(log), entity, event_at, amount, arrived_at)
         log.append(record)
         self._of_entity.setdefault(entity, []).append((source_partition, record))
+
+    def hand_over(self, version: str) -> None:
+        """A version is made whose batch side begins with all that the logs hold by now."""
+        self.cuts[version] = {place: len(log) - 1 for place, log in self.logs.items()}
+        self._archived[version] = [record for log in self.logs.values() for record in log]
+
+    def archived(self, version: str) -> list[LogRecord]:
+        """The records of the logs that are on the batch side of a version."""
+        return self._archived.get(version, [])
+
+    def streamed(self, version: str, entity: int) -> list[tuple[str, LogRecord]]:
+        """The records of an entity that are on the stream side of a version, with the log that each is in."""
+        cut = self.cuts.get(version, {})
+        return [(place, record) for place, record in self.of_entity(entity) if record.offset > cut.get(place, -1)]
 
     def of_entity(self, entity: int) -> list[tuple[str, LogRecord]]:
         """Every record of an entity, with the log it is in."""

@@ -13,7 +13,7 @@ from feature_assets.online.protocol import WriteProtocol
 from feature_assets.online.sections import Sections
 from feature_assets.online.winning_rows import WinningRows
 from feature_assets.testing.lake import MemoryTable, MemoryVerdicts
-from feature_assets.testing.world import DAY, FEATURE_SCHEMA, HOUR, KEY_NAMES, SimulatedView, packed_values
+from feature_assets.testing.subject import DAY, FEATURE_SCHEMA, HOUR, KEY_NAMES, SimulatedView, packed_values
 from feature_assets_tests.oracle.winning_rows import Commit, Row, state, touched
 
 DAYS = [f"2026-01-{number:02}" for number in range(1, 7)]

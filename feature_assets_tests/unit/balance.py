@@ -23,7 +23,7 @@ from feature_assets.online.settle import RetryPolicy
 from feature_assets.online.store import OnlineStore, Stored
 from feature_assets.online.winning_rows import WinningRows
 from feature_assets.testing.lake import MemoryTable, MemoryVerdicts
-from feature_assets.testing.world import FEATURE_SCHEMA, KEY_NAMES, SimulatedView, packed_values
+from feature_assets.testing.subject import FEATURE_SCHEMA, KEY_NAMES, SimulatedView, packed_values
 
 VERSION = "v1"
 START = datetime(2026, 1, 10, tzinfo=UTC)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -288,3 +289,14 @@ def test_of_equal_acknowledgements_the_first_row_answers() -> None:
         source_partition=pa.array(["log/0"]), offset=np.array([1]), entity=[b"a"]
     )
     assert found.sent_at.tolist() == [12]
+
+
+def test_a_record_that_a_life_had_made_visible_stays_so_in_the_next() -> None:
+    gone = LedgerRow(kind="retired", view="v", version="1", target="t", sent_at=50, acked_at=50)
+    again = [span(0, 4, 60, 70), span(2, 2, 60, 90, b"a"), span(5, 5, 60, 95, b"a")]
+    rows = [span(0, 3, 10, 20), gone, span(4, 4, 40, 55), *(msgspec.structs.replace(one, life=1) for one in again)]
+    found = stream_timeline(rows).resolve(
+        source_partition=pa.array(["log/0"] * 3), offset=np.array([2, 4, 5]), entity=[b"a"] * 3
+    )
+    # What a worker of the life before said after its end is about a table that was not there any more.
+    assert found.available_at.tolist() == [20, 70, 95]

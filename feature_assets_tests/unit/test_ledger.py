@@ -14,6 +14,7 @@ from feature_assets.offline.ledger import (
     previous_version,
     retired,
     serving_order,
+    streams_caught_up,
     valid,
 )
 from feature_assets_tests.unit.balance import START
@@ -76,6 +77,25 @@ def test_acknowledgements_are_of_the_present_life() -> None:
 def test_lives_are_counted_by_version() -> None:
     rows = [row("retired", version="1"), row("serving", version="2"), row("serving", version="1", in_life=1)]
     assert valid(rows) == rows
+
+
+def test_streams_have_caught_up_when_they_have_applied_what_was_visible_in_the_lives_before() -> None:
+    def applied(last: int, *, entity: bytes | None = None, in_life: int = 0, place: str = "log/0") -> LedgerRow:
+        plain = row("range", in_life=in_life)
+        return msgspec.structs.replace(plain, source_partition=place, first=last, last=last, entity=entity)
+
+    rows = [applied(4), applied(5, entity=b"a"), applied(0, place="log/1")]
+    assert streams_caught_up(rows)
+    rows += [row("retired")]
+    assert not streams_caught_up(rows)
+    rows += [applied(0, place="log/1", in_life=1), applied(4, in_life=1)]
+    # One entity's record at 5 was visible.
+    assert not streams_caught_up(rows)
+    assert not streams_caught_up([*rows, applied(5)])
+    assert not streams_caught_up([*rows, applied(5, entity=b"a", in_life=1)])
+    assert streams_caught_up([*rows, applied(5, in_life=1)])
+    # What the first life had counts in the third, too.
+    assert not streams_caught_up([*rows, row("retired", in_life=1), applied(4, in_life=2), applied(0, place="log/1")])
 
 
 def test_the_previous_version_is_the_one_that_served_before() -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from feature_assets.clock import ManualClock, to_us
+from feature_assets.errors import StoreRefusedError
 from feature_assets.offline.ledger import LedgerRow, MemoryLedger
 from feature_assets.online.item import Item, table_name, unpack_item
 from feature_assets.online.memory import MemoryStore
@@ -16,8 +17,9 @@ from feature_assets.online.protocol import Record, WriteProtocol
 from feature_assets.online.settle import RetryPolicy
 from feature_assets.online.store import OnlineStore, Outcome, Put, Stored
 from feature_assets.testing.faulty import FaultRates, FaultyStore
+from feature_assets.testing.subject import HOUR
 from feature_assets.testing.tiles import TileSums
-from feature_assets.testing.world import HOUR, Offsets
+from feature_assets.testing.world import Offsets
 from feature_assets_tests.unit.balance import START
 
 PLACE = "log/0"
@@ -95,6 +97,16 @@ def test_records_are_applied_recorded_and_committed() -> None:
     (row,) = rows(through)
     assert (row.kind, row.first, row.last, row.entity, row.sent_at, row.acked_at) == ("range", 0, 4, None, NOW, NOW)
     assert through.offsets.committed(PLACE) == 5
+
+
+def test_a_worker_is_of_one_life() -> None:
+    through = replace(ports(), life=2)
+    with pytest.raises(StoreRefusedError, match=r"no table 'v\.1r2'"):
+        run(through, records())
+    through.store.prepare(table_name("v", "1", 2))
+    assert run(through, records()) == 5
+    assert [row.life for row in rows(through)] == [2]
+    assert sums(through) == [0, 0, 0]
 
 
 def test_a_replay_changes_no_item_and_says_when_they_were_written() -> None:

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from feature_assets.clock import to_us
-from feature_assets.offline.ledger import retired
+from feature_assets.offline.ledger import LedgerRow, retired
 from feature_assets.online.push import push_steps
-from feature_assets.testing.world import SimulatedView
+from feature_assets.testing.subject import SimulatedView
 from feature_assets_tests.unit.balance import CONTENTS, START, VERSION, Balance, at, day, options
 
 
@@ -246,6 +246,35 @@ def test_a_retired_version_is_filled_anew_in_a_table_of_its_own() -> None:
     world.push(plan)
     assert (world.value("e0", life=1), world.value("e1", life=1)) == (1, 2)
     assert world.plan() is None
+
+
+def test_a_retired_version_is_not_filled_before_its_streams_have_caught_up() -> None:
+    world = Balance()
+    world.commit(d1=[("e0", 1)])
+    world.push()
+
+    def applied(last: int, in_life: int) -> LedgerRow:
+        return LedgerRow(
+            kind="range",
+            view=world.view.name,
+            version=VERSION,
+            target=world.store.target,
+            source_partition="log/0",
+            first=0,
+            last=last,
+            sent_at=0,
+            acked_at=0,
+            life=in_life,
+        )
+
+    world.ledger.append([applied(7, 0)])
+    world.ledger.append([retired(world.view.name, VERSION, world.store.target, world.clock)])
+    assert world.plan() is None
+    assert world.state().wanted == 0
+    world.ledger.append([applied(6, 1), applied(9, 0)])
+    assert world.plan() is None
+    world.ledger.append([applied(7, 1)])
+    assert world.due().life == 1
 
 
 def test_what_a_push_of_an_earlier_life_acknowledges_does_not_count() -> None:
