@@ -134,19 +134,20 @@ class Visible:
 
     def unrecorded(self, asked: Sequence[Asked]) -> Bools:
         """Which answers hold a record whose write no ledger row will ever close, as the table was lost before."""
-        last: dict[tuple[int, str], int] = {}
+        recorded: dict[tuple[int, str, bytes | None], list[tuple[int, int]]] = {}
         for row in valid(self.rows):
-            if row.kind == "range" and row.source_partition is not None and row.last is not None:
-                place = row.life, row.source_partition
-                last[place] = max(row.last, last.get(place, -1))
-        starts = self.world.truth.cuts.get(self.version, {})
-        lives = self.world.lives.get(self.version, 0)
+            if row.kind == "range" and row.source_partition is not None and row.first is not None:
+                spans = recorded.setdefault((row.life, row.source_partition, row.entity), [])
+                spans.append((row.first, row.last or row.first))
+        cut, lives = self.world.truth.cuts.get(self.version, {}), self.world.lives.get(self.version, 0)
+
+        def is_known(each: Asked, place: str, fence: int) -> bool:
+            of_all, own = ((each.life, place, one) for one in (None, self.world.keys[each.entity]))
+            spans = (*recorded.get(of_all, ()), *recorded.get(own, ()))
+            return fence <= cut.get(place, -1) or any(first <= fence <= last for first, last in spans)
+
         found = [
-            each.life < lives
-            and any(
-                fence > max(last.get((each.life, place), -1), starts.get(place, -1))
-                for place, fence in each.item.cut.fences.items()
-            )
+            each.life < lives and not all(is_known(each, *fence) for fence in each.item.cut.fences.items())
             for each in asked
         ]
         return np.array(found, np.bool_)

@@ -18,6 +18,7 @@ class Range:
     sent_at: int
     acked_at: int
     recovered: bool
+    life: int = 0
 
 
 def interval(ranges: Sequence[Range], place: str, offset: int, entity: bytes) -> tuple[int, int, bool] | None:
@@ -29,3 +30,18 @@ def interval(ranges: Sequence[Range], place: str, offset: int, entity: bytes) ->
         return None
     earliest = min(candidates, key=lambda each: each.acked_at)
     return earliest.sent_at, earliest.acked_at, earliest.recovered
+
+
+def interval_in_lives(
+    said: Sequence[Range | None], place: str, offset: int, entity: bytes
+) -> tuple[int, int, bool] | None:
+    """The same where None ends a life: what is said of another life than the present one counts for nothing.
+
+    What an earlier life says goes before what a later one does.
+    """
+    ends = [number for number, one in enumerate(said) if one is None]
+    for life, (start, end) in enumerate(zip([-1, *ends], [*ends, len(said)], strict=True)):
+        found = interval([one for one in said[start + 1 : end] if one and one.life == life], place, offset, entity)
+        if found is not None:
+            return found
+    return None
