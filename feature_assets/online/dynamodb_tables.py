@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from feature_assets.errors import StoreRefusedError, StoreThrottledError, StoreUnreachableError
+from feature_assets.errors import OnlineError, StoreRefusedError, StoreThrottledError, StoreUnreachableError
 from feature_assets.online.dynamodb_client import FaultError, Kind, checked
 from feature_assets.online.dynamodb_items import EXPIRES, KEY
 
+_CALLS: Final = 5
+"""As for any read: see decision 7."""
 READY_WITHIN_S: Final = 300.0
 """A new table usually takes ten seconds, one that is being deleted a few more."""
 _ON_ITS_WAY: Final = frozenset({"ResourceInUseException", "ResourceNotFoundException", "LimitExceededException"})
@@ -35,7 +37,7 @@ class Tables:
     def prepare(self, table: str) -> None:
         """Make the table if it is absent, and wait until it can be used."""
         waiting = _Waiting(table, self.sleep)
-        while (found := self._described(table)) is None or found["TableStatus"] not in {"ACTIVE", "UPDATING"}:
+        while (found := self._described(table, waiting)) is None or found["TableStatus"] not in {"ACTIVE", "UPDATING"}:
             if found is None:
                 self._create(table)
             waiting.pause("nothing" if found is None else found["TableStatus"])
@@ -49,7 +51,7 @@ class Tables:
     def drop(self, table: str) -> None:
         """Delete the table, and wait until it is gone."""
         waiting = _Waiting(table, self.sleep)
-        while (found := self._described(table)) is not None:
+        while (found := self._described(table, waiting)) is not None:
             if found["TableStatus"] == "ACTIVE":
                 self._ask_for("delete", table)
             waiting.pause(found["TableStatus"])
@@ -66,9 +68,19 @@ class Tables:
             if not after.startswith(prefix):
                 return names
 
-    def _described(self, table: str) -> Mapping[str, Any] | None:
-        answer = self._unless("describe", table, {"ResourceNotFoundException"}, "describe_table")
-        return None if answer is None else answer["Table"]
+    def _described(self, table: str, waiting: "_Waiting") -> Mapping[str, Any] | None:
+        """What the table is; None if it is not there. A server that fails for now is asked again, a few times."""
+        failures = 0
+        while True:
+            try:
+                answer = self._unless("describe", table, {"ResourceNotFoundException"}, "describe_table")
+            except (StoreThrottledError, StoreUnreachableError) as error:
+                failures += 1
+                if _is_unsent(error) or failures == _CALLS:
+                    raise
+                waiting.pause("unknown")
+            else:
+                return None if answer is None else answer["Table"]
 
     def _create(self, table: str) -> None:
         options: dict[str, object] = {}
@@ -88,7 +100,7 @@ class Tables:
         try:
             self._unless(verb, table, _ON_ITS_WAY, f"{verb}_table", **parameters)
         except (StoreThrottledError, StoreUnreachableError) as error:
-            if isinstance(error.__cause__, FaultError) and error.__cause__.kind is Kind.UNSENT:
+            if _is_unsent(error):
                 raise
 
     def _expire(self, table: str) -> None:
@@ -115,6 +127,11 @@ class Tables:
                 raise
 
         return checked(f"{verb} {table}", attempt)
+
+
+def _is_unsent(error: OnlineError) -> bool:
+    """Whether nobody was reached at all."""
+    return isinstance(error.__cause__, FaultError) and error.__cause__.kind is Kind.UNSENT
 
 
 class _Waiting:

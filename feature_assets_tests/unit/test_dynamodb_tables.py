@@ -110,6 +110,22 @@ def test_a_change_that_fails_for_now_is_asked_for_again(store: DynamoDBStore, st
     assert store.tables() == []
 
 
+@pytest.mark.parametrize("failures", [4, 5])
+def test_what_a_table_is_is_asked_again_a_few_times(store: DynamoDBStore, failures: int) -> None:
+    answers = iter([refusal(500, "InternalServerError", "injected")] * failures)
+
+    def refused(**_: object) -> AWSResponse | None:
+        return next(answers, None)
+
+    store.writer.meta.events.register("before-send.dynamodb.DescribeTable", refused)
+    if failures == 5:
+        with pytest.raises(StoreUnreachableError, match="cannot describe"):
+            store.prepare(TABLE)
+    else:
+        store.prepare(TABLE)
+        assert store.tables() == [TABLE]
+
+
 @pytest.mark.parametrize("key", [None, "alias/features"])
 def test_tables_are_encrypted_with_the_given_key(server: DynamoDBLocal, pauses: list[float], key: str | None) -> None:
     store = store_at(server, pauses, key=key)
