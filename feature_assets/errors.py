@@ -18,6 +18,8 @@
     │   ├── StoreUnreachableError  (retryable) no answer from the store
     │   ├── StoreThrottledError    (retryable) the store refused for load, past the retry budget
     │   ├── StoreRefusedError      the store answered, and refused: permission, validation, missing table
+    │   ├── StaleFeaturesError     (retryable) a view is staler than the caller takes
+    │   ├── OverloadedError        (retryable) refused before anything was read, as too much is being answered already
     │   ├── UnknownFeaturesError   (retryable) what a prediction is to be made from, the store did not say
     │   ├── ItemTooLargeError      an item would outgrow the store's bound
     │   └── CodecError             bytes that this version cannot read or values it cannot write
@@ -135,6 +137,22 @@ class StoreThrottledError(OnlineError):
 
 class StoreRefusedError(OnlineError):
     """The store answered with a refusal that a retry will not change."""
+
+
+class StaleFeaturesError(OnlineError):
+    """A view is staler than the caller takes, who asked for an error rather than for its values."""
+
+    retryable = True
+
+
+class OverloadedError(OnlineError):
+    """Refused before anything was read. `retry_after`: seconds after which to ask again."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float = 1.0) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class UnknownFeaturesError(OnlineError):

@@ -14,11 +14,14 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from feature_assets.clock import from_us
 from feature_assets.online.item import Cut, Item
+from feature_assets.serving.stages import Stages
 from feature_assets.serving.status import Codes, Status, statuses
 
 T = TypeVar("T")
@@ -32,13 +35,22 @@ class Meta:
     """What the values of one view, in one role, were computed from. Every list has one entry per row.
 
     `version`: of the view, that answered; None if none did. `complete_through`: the time up to which its state in the
-    store is complete; None if unknown. `items`: as read, None where unknown.
+    store is complete; None if unknown. `items`: as read, None where unknown. `read_before`: how long before the answer
+    each was read from the store, in microseconds; None: all for this answer.
     """
 
     version: str | None
     as_of: datetime
     complete_through: datetime | None
     items: Sequence[Item | None] = field(repr=False)
+    read_before: npt.NDArray[np.int64] | None = field(default=None, repr=False)
+
+    @cached_property
+    def cached_for(self) -> list[timedelta]:
+        """How long each item had been remembered: what was written since its read is not in the values."""
+        if self.read_before is None:
+            return [timedelta(0)] * len(self.items)
+        return [timedelta(microseconds=age) for age in self.read_before.tolist()]
 
     @cached_property
     def event_at(self) -> list[datetime | None]:
@@ -84,7 +96,8 @@ class Answer:
     """Features of the rows asked for, as of `as_of`.
 
     `table`: the service's output columns, in order, in their declared types. `meta`: by prefix (view or role).
-    `failures`: by prefix of a view, role or on-demand view, why some of it is unknown; for people.
+    `failures`: by prefix of a view, role or on-demand view, why some of it is unknown; for people. `stages`: where the
+    time went.
     """
 
     service: str
@@ -93,6 +106,7 @@ class Answer:
     meta: Mapping[str, Meta]
     failures: Mapping[str, str]
     codes: Mapping[str, Codes] = field(repr=False)
+    stages: Stages = field(repr=False)
 
     @cached_property
     def status(self) -> dict[str, list[Status]]:
@@ -135,7 +149,7 @@ def _of_row(item: Item) -> datetime | None:
 
 
 def _meta_documents(meta: Meta) -> list[dict[str, object]]:
-    rows = zip(meta.event_at, meta.available_at, meta.age, meta.cut, meta.seq, strict=True)
+    rows = zip(meta.event_at, meta.available_at, meta.age, meta.cut, meta.seq, meta.cached_for, strict=True)
     return [
         {
             "version": meta.version,
@@ -145,8 +159,9 @@ def _meta_documents(meta: Meta) -> list[dict[str, object]]:
             "age_seconds": _plain(age),
             "cut": None if cut is None else {"n": cut.n, "fences": cut.fences},
             "seq": seq,
+            "cached_seconds": _plain(cached),
         }
-        for event_at, available_at, age, cut, seq in rows
+        for event_at, available_at, age, cut, seq, cached in rows
     ]
 
 

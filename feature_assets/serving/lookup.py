@@ -21,7 +21,6 @@ from feature_assets.online.item import Body, Item, unpack_bodies, unpack_item
 from feature_assets.online.store import ReadResult, Stored
 from feature_assets.serving.status import OF_FAILURE, Codes, Status
 from feature_assets.serving.versions import Serving
-from feature_assets.serving.watermarks import is_stale
 
 Ints = npt.NDArray[np.int64]
 
@@ -109,7 +108,8 @@ class Found:
     `row`: the place in `columns` (one array per feature that is asked for, by name), `NO_ROW` where there is no value.
     `overflow`: by feature, where in its column a bound was passed. `complete_through`: of the watermark, microseconds;
     None if unknown. `gone`: the version is not there as the ledger said; `other`: it is of other features. `reason`:
-    for people, of what failed; empty if nothing did.
+    for people, of what failed; empty if nothing did. `ages`: how long ago (microseconds) each key was read from the
+    store; None: all just now.
     """
 
     serving: Serving | None
@@ -122,6 +122,11 @@ class Found:
     reason: str = ""
     gone: bool = False
     other: bool = False
+    ages: Ints | None = None
+
+    def read_before(self, place: Ints) -> Ints | None:
+        """`ages` at some places, one for each."""
+        return None if self.ages is None else np.append(self.ages, 0)[place]
 
 
 def failed(
@@ -143,9 +148,15 @@ def failed(
 
 
 def found(
-    served: Served, serving: Serving, items: Sequence[ReadResult], *, as_of: int, complete_through: int | None
+    served: Served,
+    serving: Serving,
+    items: Sequence[ReadResult],
+    *,
+    as_of: int,
+    complete_through: int | None,
+    stale: bool,
 ) -> Found:
-    """What the store returned for the keys. Times in microseconds."""
+    """What the store returned for the keys. Times in microseconds. `stale`: the view is staler than it may be."""
     sorting = _Sorting.of(items)
     values = served.reading.values([body for body in sorting.bodies if body is not None], as_of)
     if values.unreadable and not values.fitting and serving.version != served.version:
@@ -154,7 +165,7 @@ def found(
     codes, row = np.array([*sorting.codes, Status.NOT_FOUND.code], np.int8), np.full(len(items) + 1, NO_ROW)
     known: Ints | slice = slice(len(items)) if sorting.known is None else np.array(sorting.known, np.int64)
     codes[known] = values.codes
-    if is_stale(served.view, complete_through, as_of):
+    if stale:
         codes[codes == Status.PRESENT.code] = Status.STALE.code
     row[known] = values.row
     reason = values.reason or sorting.reason

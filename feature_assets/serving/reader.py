@@ -5,9 +5,8 @@ leaves the others as they are, and becomes a status: only what the caller did wr
 It writes nothing and caches no values: only which version of a view answers, and how fresh it is, for a short while.
 """
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -19,16 +18,26 @@ from feature_assets.definition.project import Project
 from feature_assets.definition.service import FeatureService
 from feature_assets.definition.version import view_version
 from feature_assets.definition.view import FeatureRef, FeatureView
-from feature_assets.errors import FeatureAssetsError, InputError, OnlineError, StoreRefusedError, StoreThrottledError
+from feature_assets.errors import (
+    FeatureAssetsError,
+    InputError,
+    OnlineError,
+    StaleFeaturesError,
+    StoreRefusedError,
+    StoreThrottledError,
+)
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
 from feature_assets.online.codec import ValueCodec
 from feature_assets.online.item import WATERMARK_KEY
-from feature_assets.online.store import OnlineStore, ReadFailure, ReadResult, TableReads
+from feature_assets.online.store import OnlineStore
 from feature_assets.serving.answer import Answer, Meta
+from feature_assets.serving.freshness import SERVED, Freshness
 from feature_assets.serving.lookup import Found, Ints, Reading, Served, failed, found
+from feature_assets.serving.reads import ItemReads, ReadOptions, StoreReads, TableRead
 from feature_assets.serving.request import Entities, Needed, Request, parse_request
 from feature_assets.serving.row_values import RowValues
+from feature_assets.serving.stages import Stages
 from feature_assets.serving.status import Status
 from feature_assets.serving.vector import Vector
 from feature_assets.serving.versions import REMEMBERED, Serving, ServingVersions
@@ -97,24 +106,21 @@ class _Lookup:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """How one request reads: when, as of when (microseconds), and for how long at most."""
+    """How one request reads: when, as of when (microseconds), and what it asks of the store."""
 
     now: datetime
     as_of: int
-    consistent: bool
-    deadline: float | None
-    started: float
-
-    def remaining(self) -> float | None:
-        """Seconds left of the deadline; None without one."""
-        return None if self.deadline is None else self.deadline - (time.monotonic() - self.started)
+    freshness: Freshness
+    options: ReadOptions
+    stages: Stages
 
 
 class OnlineReader:
     """Answers requests for a project's services from one online store. Keep it: what it has compiled is reused.
 
     With a `lake`, an older version that still serves is compared with the code's keys and features before it answers;
-    without, only its features are, from what it stored.
+    without, only its features are, from what it stored. `reads`: what stands between the reader and the store; None:
+    nothing does.
     """
 
     def __init__(
@@ -125,12 +131,14 @@ class OnlineReader:
         clock: Clock,
         *,
         lake: Lake | None = None,
+        reads: ItemReads | None = None,
         remembered: timedelta = REMEMBERED,
     ) -> None:
         self._project = project
-        self._store = online_store
+        self._target = online_store.target
+        self._reads = reads or StoreReads(online_store)
         self._clock = clock
-        self._versions = ServingVersions(ledger, online_store.target, clock, lake=lake, remembered=remembered)
+        self._versions = ServingVersions(ledger, self._target, clock, lake=lake, remembered=remembered)
         self._watermarks = Watermarks(remembered)
         self._compiled: dict[str, _Compiled] = {}
 
@@ -142,29 +150,36 @@ class OnlineReader:
         as_of: datetime | None = None,
         consistent: bool = False,
         deadline: float | None = None,
+        freshness: Freshness = SERVED,
     ) -> Answer:
         """The features of `entities`: one row per row, in order.
 
         `entities`: the service's key columns and request fields; others are left out; a null key finds nothing.
         `as_of`: the instant that ages and on-demand features are of; default: now. `consistent`: every write
         acknowledged before the call is seen. `deadline`: seconds; what is not read by then is `TIMEOUT`.
+        `freshness`: how stale a view may be, and what becomes of one that is staler.
 
-        Raises `InputError` and what is under it: for an unknown service, for entities that cannot be read as what the
-        service needs, and for an `as_of` before an item was last written, as the store keeps no past.
+        Raises `StaleFeaturesError` if `freshness` says so; `InputError` and what is under it for an unknown service,
+        for entities that cannot be read as what the service needs, and for an `as_of` before an item was last written,
+        as the store keeps no past.
         """
+        stages = Stages()
         compiled = self._of(service)
         now = self._clock.now()
         at = now if as_of is None else _instant(as_of)
         request = parse_request(entities, compiled.needed)
         lookups = [_Lookup.of(served, refs, request) for served, refs in compiled.views]
-        answers = self._answers(lookups, _Reading(now, to_us(at), consistent, deadline, time.monotonic()))
-        vector = Vector(request, at)
+        options = ReadOptions.within(deadline, consistent=consistent, max_age=freshness.seconds)
+        answers = self._answers(lookups, _Reading(now, to_us(at), freshness, options, stages))
+        if freshness.on_stale == "error":
+            _require_fresh(lookups, answers, at)
+        vector = Vector(request, at, stale_is_null=freshness.on_stale == "null")
         meta = {}
         for lookup, answer in zip(lookups, answers, strict=True):
             version = None if answer.serving is None else answer.serving.version
             complete = None if answer.complete_through is None else from_us(answer.complete_through)
             for ref, place in zip(lookup.refs, lookup.places, strict=True):
-                meta[ref.prefix] = Meta(version, at, complete, answer.items.of(place))
+                meta[ref.prefix] = Meta(version, at, complete, answer.items.of(place), answer.read_before(place))
                 vector.add_reference(ref, answer, place)
         if as_of is not None:
             _require_present(meta, at)
@@ -172,7 +187,8 @@ class OnlineReader:
             vector.add_on_demand(view)
         codes = {name: vector.codes[name] for name in compiled.columns}
         table = vector.table(compiled.columns, compiled.schema)
-        return Answer(compiled.service.name, at, table, meta, vector.failures, codes)
+        stages.ended("transform")
+        return Answer(compiled.service.name, at, table, meta, vector.failures, codes, stages)
 
     def _of(self, service: str) -> _Compiled:
         compiled = self._compiled.get(service)
@@ -211,75 +227,79 @@ class OnlineReader:
         except FeatureAssetsError as error:
             return lookup.all_failed(None, Status.ERROR, f"which version answers cannot be told: {error}")
         if serving is None:
-            what = f"no version of view {view.name!r} that fits the code serves on {self._store.target!r} yet"
+            what = f"no version of view {view.name!r} that fits the code serves on {self._target!r} yet"
             return lookup.all_failed(None, Status.LOADING, what)
         return serving
 
     def _read(self, asked: Sequence[tuple[_Lookup, Serving]], reading: _Reading) -> list[Found]:
-        """One read per table, or one for all where the store can."""
+        """What the tables say, and the watermarks where they could change the answer."""
         known = [
-            self._watermarks.known(serving.table, lookup.served.view, reading.now, reading.as_of)
+            self._watermarks.known(serving.table, lookup.served.view, reading.now, reading.as_of, reading.freshness)
             for lookup, serving in asked
         ]
         requests = [
             (serving.table, lookup.keys if complete is not None else [*lookup.keys, WATERMARK_KEY])
             for (lookup, serving), complete in zip(asked, known, strict=True)
         ]
-        several = len(requests) > 1 and all(keys for _, keys in requests)
-        together = self._read_together(requests, reading) if several else None
         answers = []
-        for number, (lookup, serving) in enumerate(asked):
-            try:
-                results = self._read_one(*requests[number], reading) if together is None else together[number]
-            except OnlineError as error:
+        reading.stages.ended("plan")
+        read = self._reads.read_all(requests, reading.options)
+        reading.stages.ended("read")
+        for (lookup, serving), one, complete in zip(asked, read, known, strict=True):
+            if one.error is not None:
                 self._watermarks.forget(serving.table)
-                answers.append(_refused(lookup, serving, error))
+                answers.append(_refused(lookup, serving, one.error))
             else:
-                answers.append(self._found(lookup, serving, results, known[number], reading))
+                answers.append(self._found(lookup, serving, one, complete, reading))
+        reading.stages.ended("decode")
         return answers
 
     def _found(
         self,
         lookup: _Lookup,
         serving: Serving,
-        results: Sequence[ReadResult],
+        read: TableRead,
         complete_through: int | None,
         reading: _Reading,
     ) -> Found:
         """What the store returned, with the watermark unless that was known to be `complete_through`."""
+        results, ages = read.results, read.ages
         if complete_through is None:
             *results, watermark = results
+            ages = None if ages is None else ages[:-1]
             if watermark is None:
                 what = f"table {serving.table!r} holds no complete state"
                 return lookup.all_failed(serving, Status.LOADING, what, gone=True)
             complete_through = self._watermarks.keep(serving.table, watermark, reading.now)
-        return found(lookup.served, serving, results, as_of=reading.as_of, complete_through=complete_through)
-
-    def _read_together(
-        self, requests: Sequence[tuple[str, list[bytes]]], reading: _Reading
-    ) -> list[list[ReadResult]] | None:
-        """None if the store cannot, or refuses: then each table is read by itself, so that each fails by itself."""
-        remaining = reading.remaining()
-        if not isinstance(self._store, TableReads) or (remaining is not None and remaining <= 0):
-            return None
-        try:
-            return self._store.read_tables(requests, consistent=reading.consistent, deadline=remaining)
-        except OnlineError:
-            return None
-
-    def _read_one(self, table: str, keys: list[bytes], reading: _Reading) -> list[ReadResult]:
-        if not keys:
-            return []
-        remaining = reading.remaining()
-        if remaining is not None and remaining <= 0:
-            return [ReadFailure.TIMEOUT] * len(keys)
-        return self._store.read(table, keys, consistent=reading.consistent, deadline=remaining)
+        stale = reading.freshness.is_stale(lookup.served.view, complete_through, reading.as_of)
+        known = found(
+            lookup.served, serving, results, as_of=reading.as_of, complete_through=complete_through, stale=stale
+        )
+        return known if ages is None else replace(known, ages=ages)
 
 
 def _refused(lookup: _Lookup, serving: Serving, error: OnlineError) -> Found:
     """A whole table that could not be read. A missing one may have been retired since: it is gone."""
     status = Status.THROTTLED if isinstance(error, StoreThrottledError) else Status.ERROR
     return lookup.all_failed(serving, status, str(error), gone=isinstance(error, StoreRefusedError))
+
+
+def _require_fresh(lookups: Sequence[_Lookup], answers: Sequence[Found], as_of: datetime) -> None:
+    """Raise for every view at once of which a value is staler than it may be."""
+    stale = [
+        f"{lookup.served.view.name!r} is complete through {_said(answer.complete_through)}"
+        for lookup, answer in zip(lookups, answers, strict=True)
+        if (answer.codes == Status.STALE.code).any()
+    ]
+    if stale:
+        raise StaleFeaturesError(
+            f"as of {as_of.isoformat()}, staler than may be: view {'; view '.join(stale)}",
+            hint="ask again later, or with a longer max_age, or with on_stale 'serve' or 'null'",
+        )
+
+
+def _said(instant: int | None) -> str:
+    return "no known time" if instant is None else from_us(instant).isoformat()
 
 
 def _instant(as_of: datetime) -> datetime:

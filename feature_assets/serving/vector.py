@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from feature_assets.clock import to_us
@@ -26,10 +27,14 @@ from feature_assets.serving.status import Codes, Status, absent, unknown
 
 @dataclass(slots=True)
 class Vector:
-    """The output columns of a service and their statuses, as they come in. `failures`: by prefix, for people."""
+    """The output columns of a service and their statuses, as they come in. `failures`: by prefix, for people.
+
+    `stale_is_null`: what is stale is as unknown as what failed.
+    """
 
     request: Request
     as_of: datetime
+    stale_is_null: bool = False
     values: dict[str, pa.Array] = field(default_factory=dict)
     codes: dict[str, Codes] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -37,6 +42,8 @@ class Vector:
     def add_reference(self, ref: FeatureRef, found: Found, place: Ints) -> None:
         """The features of a reference. `place`: for each row of the request, its entry in `found`."""
         codes, row = found.codes[place], found.row[place]
+        if self.stale_is_null:
+            row = np.where(codes == Status.STALE.code, NO_ROW, row)
         if found.reason and unknown(codes).any():
             self.failures[ref.prefix] = found.reason
         taken = {one.name: found.columns[one.name] for one in ref.selected}
@@ -55,8 +62,8 @@ class Vector:
         """
         codes = np.full(self.request.rows, Status.PRESENT.code)
         for name in reversed(view.inputs):
-            codes = np.where(unknown(self.codes[name]), self.codes[name], codes)
-        lost = unknown(codes)
+            codes = np.where(self._is_lost(self.codes[name]), self.codes[name], codes)
+        lost = self._is_lost(codes)
         computed = self._computed(view, np.flatnonzero(~lost) if lost.any() else None)
         if computed is None:
             codes[~lost] = Status.ERROR.code
@@ -87,10 +94,15 @@ class Vector:
             self.failures[view.name] = str(error)
             return None
 
+    def _is_lost(self, codes: Codes) -> npt.NDArray[np.bool_]:
+        return unknown(codes) | (codes == Status.STALE.code) if self.stale_is_null else unknown(codes)
+
     def _put(self, name: str, feature: Feature, column: pa.Array, codes: Codes) -> None:
         if column.null_count:
             valid = np.asarray(column.is_valid())
-            served = (codes == Status.PRESENT.code) | (codes == Status.STALE.code)
+            served = codes == Status.PRESENT.code
+            if not self.stale_is_null:
+                served |= codes == Status.STALE.code
             codes = np.where(~valid & served, Status.NULL.code, codes)
             if feature.default is not None:
                 column, codes = _defaulted(column, codes, feature)

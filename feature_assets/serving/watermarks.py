@@ -9,11 +9,11 @@ limit to be met. Hence it is left out where it could not change the answer.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from feature_assets.clock import duration_us
 from feature_assets.definition.view import FeatureView
 from feature_assets.errors import CodecError
 from feature_assets.online.item import unpack_watermark
 from feature_assets.online.store import ReadFailure, Stored
+from feature_assets.serving.freshness import Freshness
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class Watermarks:
         self._remembered = remembered
         self._read: dict[str, _Read] = {}
 
-    def known(self, table: str, view: FeatureView, now: datetime, as_of: int) -> int | None:
+    def known(self, table: str, view: FeatureView, now: datetime, as_of: int, freshness: Freshness) -> int | None:
         """Up to when the table is complete (microseconds), if that is known and enough; None: read it along."""
         read = self._read.get(table)
         if read is None or not timedelta(0) <= now - read.at < self._remembered:
             return None
-        return None if is_stale(view, read.complete_through, as_of) else read.complete_through
+        return None if freshness.is_stale(view, read.complete_through, as_of) else read.complete_through
 
     def keep(self, table: str, result: Stored | ReadFailure, now: datetime) -> int | None:
         """Remember what was read; returns up to when the table is complete, None if that could not be read."""
@@ -50,10 +50,3 @@ class Watermarks:
     def forget(self, table: str) -> None:
         """Read it again: the table may have been lost, and be made anew."""
         self._read.pop(table, None)
-
-
-def is_stale(view: FeatureView, complete_through: int | None, as_of: int) -> bool:
-    """Whether the view is not known to be as fresh as it promises."""
-    if view.freshness is None:
-        return False
-    return complete_through is None or as_of - complete_through > duration_us(view.freshness)

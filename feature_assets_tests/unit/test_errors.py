@@ -13,6 +13,8 @@ from feature_assets.errors import (
     FeatureAssetsError,
     NaiveTimestampError,
     OutdatedError,
+    OverloadedError,
+    StaleFeaturesError,
     StoreThrottledError,
     StoreUnreachableError,
     UnknownFeaturesError,
@@ -47,6 +49,8 @@ def test_what_may_be_retried_is_a_property_of_the_type() -> None:
         OutdatedError,
         StoreUnreachableError,
         StoreThrottledError,
+        StaleFeaturesError,
+        OverloadedError,
         UnknownFeaturesError,
     }
 

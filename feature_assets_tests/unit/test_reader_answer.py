@@ -265,6 +265,7 @@ def test_documents_hold_what_json_has() -> None:
                 "age_seconds": 75600.0,
                 "cut": {"n": 1, "fences": {}},
                 "seq": 1,
+                "cached_seconds": 0.0,
             }
         },
     }

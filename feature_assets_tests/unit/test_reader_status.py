@@ -1,20 +1,33 @@
 """Each status of the online reader: when it is given, with which value, and that it stays with its key and view."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from feature_assets.compute.keys import encoded_key
+from feature_assets.definition.on_demand import OnDemandView
 from feature_assets.definition.version import view_version
 from feature_assets.definition.view import Feature, FeatureView
-from feature_assets.errors import OnlineError, StoreRefusedError, StoreThrottledError, StoreUnreachableError
+from feature_assets.errors import (
+    InputError,
+    OnlineError,
+    StaleFeaturesError,
+    StoreRefusedError,
+    StoreThrottledError,
+    StoreUnreachableError,
+)
 from feature_assets.online.item import WATERMARK_KEY, BatchSection, Item, Row, pack_item
 from feature_assets.online.memory import MemoryStore
 from feature_assets.online.store import Put, ReadFailure, ReadResult
+from feature_assets.serving.freshness import Freshness
+from feature_assets.serving.stages import STAGES
 from feature_assets.serving.status import Status
 from feature_assets.testing.faulty import NO_FAULTS, FaultRates, FaultyStore
 from feature_assets_tests.histories import DAY, START, view_of
@@ -135,6 +148,90 @@ def test_a_view_behind_its_freshness_serves_stale_values() -> None:
     assert answer.status == {"carriers__delay": [S.STALE, S.NOT_FOUND], "carriers__fleet": [S.NULL, S.NOT_FOUND]}
     assert answer.table["carriers__delay"].to_pylist() == [1.5, None]
     assert answer.meta["carriers"].complete_through == START + DAY
+
+
+def test_a_caller_may_be_stricter_than_the_view() -> None:
+    view, world = carriers(freshness=timedelta(hours=30)), Published()
+    world.publish(view, [one("UA", fleet=None)])
+    reader = world.reader(view)
+    world.later(hours=2)
+    for hours, status in ((1, S.STALE), (2, S.PRESENT), (40, S.PRESENT)):
+        answer = reader.get("it", UA, freshness=Freshness(timedelta(hours=hours)))
+        assert answer.status["carriers__delay"] == [status], hours
+        assert answer.to_pylist()[0]["carriers__delay"] == 1.5
+    world.later(hours=30)
+    answer = reader.get("it", UA, freshness=Freshness(timedelta(hours=40)))
+    assert answer.status["carriers__delay"] == [S.STALE], "and never laxer"
+
+
+def test_a_caller_is_strict_about_a_view_that_promises_nothing() -> None:
+    view, world = carriers(), Published()
+    world.publish(view, [one("UA")])
+    reader = world.reader(view)
+    world.later(days=9)
+    assert reader.get("it", UA).status["carriers__delay"] == [S.PRESENT]
+    answer = reader.get("it", UA, freshness=Freshness(timedelta(days=1)))
+    assert answer.status["carriers__delay"] == [S.STALE]
+
+
+def twice(columns: Mapping[str, pa.Array], as_of: pa.Array) -> dict[str, pa.Array]:
+    return {"delay": pc.multiply(columns["carriers__delay"], 2.0)}
+
+
+def test_stale_values_are_nulls_to_who_wants_that() -> None:
+    default = [Feature("delay", pa.float64(), default=0.0), Feature("fleet", pa.int64())]
+    view, world = view_of("carriers", CARRIER, default, freshness=timedelta(hours=1)), Published()
+    doubled = OnDemandView(
+        "doubled",
+        inputs=["carriers__delay"],
+        function=twice,
+        features=[Feature("delay", pa.float64(), default=-1.0)],
+    )
+    world.publish(view, [one("UA")])
+    reader = world.reader(view, doubled)
+    strict = Freshness(on_stale="null")
+    assert reader.get("it", UA, freshness=strict).to_pylist()[0]["doubled__delay"] == 3.0
+
+    world.later(hours=2)
+    answer = reader.get("it", [*UA, {"carrier": "ZZ"}], freshness=strict)
+
+    assert answer.table["carriers__delay"].to_pylist() == [None, 0.0], "a default is not for what is merely stale"
+    assert answer.status["carriers__delay"] == [S.STALE, S.DEFAULTED]
+    assert answer.table["doubled__delay"].to_pylist() == [None, 0.0]
+    assert answer.status["doubled__delay"] == [S.STALE, S.PRESENT]
+    assert reader.get("it", UA).to_pylist()[0]["doubled__delay"] == 3.0, "served and marked, if nothing is said"
+
+
+def test_stale_values_are_an_error_to_who_wants_that() -> None:
+    view, world = carriers(freshness=timedelta(hours=1)), Published()
+    world.publish(view, [one("UA")])
+    reader = world.reader(view)
+    assert len(reader.get("it", UA, freshness=Freshness(on_stale="error"))) == 1
+    world.later(hours=2)
+    with pytest.raises(StaleFeaturesError, match=r"view 'carriers' is complete through 2024-03-02T00:00:00") as caught:
+        reader.get("it", UA, freshness=Freshness(on_stale="error"))
+    assert caught.value.retryable
+    missing = reader.get("it", [{"carrier": "ZZ"}], freshness=Freshness(on_stale="error"))
+    assert missing.status["carriers__delay"] == [S.NOT_FOUND], "there is no value that could be stale"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"max_age": timedelta(seconds=-1)}, "max_age: .* is negative"), ({"on_stale": "skip"}, "'skip' is none of")],
+)
+def test_a_policy_that_cannot_be(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Freshness(**wrong)
+
+
+def test_the_stages_add_up() -> None:
+    view, world = carriers(), Published()
+    world.publish(view, [one("UA")])
+    reader = world.reader(view)
+    before = time.perf_counter()
+    seconds = reader.get("it", UA).stages.seconds
+    assert {"plan", "read", "decode", "transform"} <= set(seconds) <= set(STAGES)
+    assert 0 < sum(seconds.values()) <= time.perf_counter() - before
 
 
 def test_the_watermark_is_not_read_where_it_cannot_change_the_answer() -> None:
