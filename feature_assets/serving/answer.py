@@ -97,7 +97,7 @@ class Answer:
 
     `table`: the service's output columns, in order, in their declared types. `meta`: by prefix (view or role).
     `failures`: by prefix of a view, role or on-demand view, why some of it is unknown; for people. `stages`: where the
-    time went.
+    time went. `request_id`: by which it is found in the served log; empty if nobody gave it one.
     """
 
     service: str
@@ -107,6 +107,7 @@ class Answer:
     failures: Mapping[str, str]
     codes: Mapping[str, Codes] = field(repr=False)
     stages: Stages = field(repr=False)
+    request_id: str = ""
 
     @cached_property
     def status(self) -> dict[str, list[Status]]:
