@@ -3,8 +3,8 @@
     with OnlineClient.open(project=project) as client:
         answer = client.get([{"carrier": "UA"}], service="flight_delay", max_age=timedelta(minutes=5))
 
-Invariant: an HTTP server, a program and a test go through this one object, and so through one read path. It says what it
-knows by the deadline; what it does not know then is a status, never a null without one.
+Invariant: an HTTP server, a program and a test go through this one object, and so through one read path. By the
+deadline it says what it knows; what it does not know then is a status, never a null without one.
 It knows no transport.
 """
 
