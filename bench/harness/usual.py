@@ -60,11 +60,15 @@ def amounts(random: np.random.Generator, count: int) -> dict[str, pa.Array]:
 
 
 def items_of(
-    view: FeatureView, rates: npt.NDArray[np.float64], seed: int = 0, columns: Columns = amounts
+    view: FeatureView,
+    rates: npt.NDArray[np.float64],
+    seed: int = 0,
+    columns: Columns = amounts,
+    pushed: datetime = PUSHED,
 ) -> list[bytes]:
-    """The bytes of an item for each rate, in events a day."""
+    """The bytes of an item for each rate, in events a day, as pushed at `pushed`."""
     random = np.random.default_rng(seed)
-    now, layout = to_us(PUSHED), layout_of(view)
+    now, layout = to_us(pushed), layout_of(view)
     kept = (layout.reach or 0) + 2 * duration_us(DAY)
     counts = random.poisson(rates * (kept / duration_us(DAY)))
     entity = np.repeat(np.arange(len(counts)), counts)
@@ -72,7 +76,7 @@ def items_of(
     records = Records(columns(random, len(at)), at, np.arange(len(at)))
     newest = np.full(len(counts), now)
     np.maximum.at(newest, entity, at)
-    day = PUSHED.date().isoformat()
+    day = pushed.date().isoformat()
     rings = packed(ring_of_records(layout, records, entity, len(counts), now))
     return [
         pack_item(Item(0, BatchSection(7, now, Row(last, 0, day, ring) if ring else None)))
