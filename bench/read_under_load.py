@@ -52,7 +52,7 @@ BATCH = 2_000
 """Entities in one push."""
 
 
-# -------------------------------------------------------------------------------------------- what runs beside the reads
+# ----------------------------------------------------------------------------------------- what runs beside the reads
 
 
 def push_days(root: Path, rate: float | None, seconds: float) -> None:
@@ -117,7 +117,15 @@ def backfill(root: Path) -> None:
 @contextmanager
 def child(root: Path, niceness: int, *what: str) -> Iterator[subprocess.Popen[str]]:
     """This script in another role, until the block is left."""
-    command = [*(os.environ.get("X_"+what[0]) or f"nice -n {niceness}").split(), sys.executable, __file__, "--root", str(root), "--role", *what]
+    command = [
+        *(os.environ.get("X_" + what[0]) or f"nice -n {niceness}").split(),
+        sys.executable,
+        __file__,
+        "--root",
+        str(root),
+        "--role",
+        *what,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         yield process
