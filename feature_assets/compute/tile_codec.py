@@ -30,6 +30,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from feature_assets.compute.aggregates.joined import Joined
 from feature_assets.compute.aggregates.layout import ALL_TIME, FINGERPRINT_BYTES, Layout
 from feature_assets.compute.aggregates.packing import OFFSET, packed_integers, unpacked_integers
 from feature_assets.compute.aggregates.slot import Ints
@@ -80,11 +81,12 @@ def unpacked(layout: Layout, blobs: Sequence[bytes], only: Collection[int] | Non
         given = [blobs[item] for item in there]
     if not there:
         return empty_rings(layout, len(blobs))
-    headers = _headers(layout, given, there)
+    whole = Joined.of(given)
+    headers = _headers(layout, whole, given, there)
     counts = headers["counts"].astype(np.int64)
     tiles = counts.sum(axis=1)
     wanted = range(len(layout.slots)) if only is None else only
-    parts = _parts(layout, headers, given, there, wanted)
+    parts = _parts(layout, headers, whole, there, wanted)
     try:
         starts = _unpacked_starts(layout, headers, counts, parts[:2])
         cells = tuple(
@@ -184,13 +186,13 @@ def _hops(layout: Layout) -> Ints:
 # --------------------------------------------------------------------------------------------------- heads and bodies
 
 
-def _headers(layout: Layout, blobs: Sequence[bytes], there: Sequence[int]) -> Any:  # noqa: ANN401 - a structured array
+def _headers(layout: Layout, whole: Joined, blobs: Sequence[bytes], there: Sequence[int]) -> Any:  # noqa: ANN401 - a structured array
     form = header_of(layout)
-    if not _UNDAMAGED.issuperset(map(crc32, blobs)) or min(map(len, blobs)) < form.itemsize + CHECK_BYTES:
+    if not _UNDAMAGED.issuperset(map(crc32, blobs)) or whole.lengths.min() < form.itemsize + CHECK_BYTES:
         for place, blob in enumerate(blobs):
             if crc32(blob) != _INTACT or len(blob) < form.itemsize + CHECK_BYTES:
                 raise _unreadable(layout, blob, there[place])
-    headers = np.frombuffer(b"".join([blob[: form.itemsize] for blob in blobs]), form)
+    headers = whole.heads(form.itemsize).view(form)
     ours = headers["format"] == FORMAT
     ours &= (headers["fingerprint"] == np.frombuffer(layout.fingerprint, np.uint8)).all(axis=1)
     if not ours.all():
@@ -202,10 +204,10 @@ def _headers(layout: Layout, blobs: Sequence[bytes], there: Sequence[int]) -> An
 def _parts(
     layout: Layout,
     headers: Any,  # noqa: ANN401 - a structured array
-    blobs: Sequence[bytes],
+    whole: Joined,
     there: Sequence[int],
     wanted: Collection[int],
-) -> list[list[bytes]]:
+) -> list[Joined]:
     """The bytes between head and check of each blob: where tiles start, and then slot by slot, of those wanted."""
     counts = headers["counts"].astype(np.int64)
     later = counts.sum(axis=1) - np.count_nonzero(counts, axis=1)
@@ -213,25 +215,20 @@ def _parts(
     values = np.stack((np.full(len(counts), counts.shape[1]), later), axis=1)
     # What a blob of `packed_integers` is long; of other codes something, which is refused when it is read.
     sizes = places % OFFSET * values + np.where((places >= OFFSET) & (values > 0), _WORD, 0)
-    sizes = np.column_stack((sizes, headers["lengths"].astype(np.int64)))
-    ends = np.cumsum(sizes, axis=1) + headers.dtype.itemsize
-    lengths = np.fromiter(map(len, blobs), np.int64, len(blobs))
-    wrong = np.flatnonzero(lengths != ends[:, -1] + CHECK_BYTES)
+    head = np.full(len(counts), headers.dtype.itemsize)
+    check = np.full(len(counts), CHECK_BYTES)
+    sizes = np.column_stack((head, sizes, headers["lengths"].astype(np.int64), check))
+    due = sizes.sum(axis=1)
+    wrong = np.flatnonzero(whole.lengths != due)
     if len(wrong):
         place = int(wrong[0])
-        what = f"ring {there[place]} of view {layout.name!r}: {lengths[place]} bytes, its head says {ends[place, -1]}"
+        what = f"ring {there[place]} of view {layout.name!r}: {whole.lengths[place]} bytes, its head says {due[place]}"
         raise CodecError(what, hint=_DAMAGED)
-    found = []
-    # Much is nothing but zeros, which takes no bytes, of every item.
-    some: list[bool] = (sizes.max(axis=0) > 0).tolist()
-    places = len(some) - len(layout.slots)
-    for number, column in enumerate(ends.T):
-        if not some[number] or not (number < places or number - places in wanted):
-            found.append([b""] * len(blobs))
-            continue
-        cuts = zip(blobs, (column - sizes[:, number]).tolist(), column.tolist(), strict=True)
-        found.append([blob[one:other] for blob, one, other in cuts])
-    return found
+    # Neither head nor check, which stand outside; and of the slots those that are wanted.
+    first = sizes.shape[1] - 1 - len(layout.slots)
+    unwanted = [first + slot for slot in range(len(layout.slots)) if slot not in wanted]
+    found = whole.cut(sizes, without=(0, *unwanted, sizes.shape[1] - 1))
+    return found[1:-1]
 
 
 def _require_few(rings: Rings) -> None:

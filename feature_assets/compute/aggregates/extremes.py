@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_assets.compute.aggregates.columns import floats_of, integers_of, valid
+from feature_assets.compute.aggregates.joined import Joined
 from feature_assets.compute.aggregates.packing import (
     EVERY,
     SOME,
@@ -173,22 +174,23 @@ def _packed_floats(values: npt.NDArray[np.float64], counts: Ints) -> tuple[Codes
 
 
 def _unpacked_floats(codes: Codes, blobs: Blobs, counts: Ints) -> npt.NDArray[np.float64]:
-    floating = np.isin(codes, (_SINGLE, _DOUBLE))
-    lengths = np.fromiter(map(len, blobs), np.int64, len(blobs))
+    joined = Joined.of(blobs)
+    lengths = joined.lengths
+    floating = (codes == _SINGLE) | (codes == _DOUBLE)
     wrong = np.flatnonzero(floating & (lengths != np.where(codes == _SINGLE, 4, 8) * counts))
     if len(wrong):
         item = int(wrong[0])
         raise damaged(f"item {item}: {lengths[item]} bytes of code {codes[item]} for {counts[item]} floats")
-    whole = np.flatnonzero(~floating)
     values = np.zeros(int(counts.sum()), np.float64)
-    of_value = np.repeat(codes, counts)
-    read = unpacked_integers(codes[whole], [blobs[item] for item in whole.tolist()], counts[whole])
-    values[~np.isin(of_value, (_SINGLE, _DOUBLE))] = read
-    for code, width in _WIDTHS.items():
-        raw = b"".join([blobs[item] for item in np.flatnonzero(codes == code).tolist()])
-        # Damaged bytes can be a signalling NaN; it is refused further up.
-        with np.errstate(invalid="ignore"):
-            values[of_value == code] = np.frombuffer(raw, f"<f{width}")
+    forms = np.where(floating, codes, 0).astype(np.int64)
+    form_of = np.repeat(forms, counts)
+    for form, items, part in joined.groups(forms):
+        if form in _WIDTHS:
+            # Damaged bytes can be a signalling NaN; it is refused further up.
+            with np.errstate(invalid="ignore"):
+                values[form_of == form] = np.frombuffer(part.raw, f"<f{_WIDTHS[form]}")
+        else:
+            values[form_of == form] = unpacked_integers(codes[items], part, counts[items])
     return values
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_assets.compute.aggregates.exact import BITS, MASK, canonical, concatenated
+from feature_assets.compute.aggregates.joined import Joined
 from feature_assets.compute.aggregates.packing import Blobs, Codes, damaged
 from feature_assets.compute.aggregates.slot import Additive, Ints
 
@@ -60,33 +61,27 @@ def packed_numbers(number: Additive, counts: Ints) -> tuple[Codes, list[bytes]]:
 
 def unpacked_numbers(codes: Codes, blobs: Blobs, counts: Ints) -> Additive:
     """The numbers of all items, one item after the other. Raises `CodecError` for what `packed_numbers` never makes."""
-    width, place = _shapes(codes, blobs, counts)
+    joined = Joined.of(blobs)
+    width, place = _shapes(codes, joined, counts)
     used = (codes > 0) & (counts > 0)
     if not used.any():
         return Additive(0, np.zeros((int(counts.sum()), 1), np.int64))
     base = int(place[used].min()) // _BYTES
     columns = -(-int((place + width)[used].max()) // _BYTES) - base
-    kinds = (place - _BYTES * base) * 8 * _FARTHEST + width * 4 + codes
-    several = np.unique(kinds[used]).tolist()
-    if used.all() and len(several) == 1:
-        narrow = _digits(blobs, several[0], columns)
-    else:
-        narrow = np.zeros((int(counts.sum()), columns), "<i4")
-        # A row is one thing to numpy, which so moves it as a whole.
-        rows, kind_of = narrow.view(f"V{_BYTES * columns}").reshape(-1), np.repeat(kinds, counts)
-        for kind in several:
-            items = np.flatnonzero(used & (kinds == kind)).tolist()
-            found = _digits([blobs[item] for item in items], kind, columns)
-            rows[kind_of == kind] = found.view(rows.dtype).reshape(-1)
+    kinds = np.where(used, (place - _BYTES * base) * 2 * _FARTHEST + width, -1)
+    narrow = np.zeros((int(counts.sum()), columns), "<i4")
+    # A row is one thing to numpy, which so moves it as a whole.
+    rows, kind_of = narrow.view(f"V{_BYTES * columns}").reshape(-1), np.repeat(kinds, counts)
+    for kind, _, part in joined.groups(kinds, np.where(codes == MOVED, _HEAD, 0)):
+        rows[kind_of == kind] = _digits(part.raw, kind, columns).view(rows.dtype).reshape(-1)
     values = narrow.view("<u4").astype(np.int64)
     values[:, -1] = narrow[:, -1]
     return Additive(base, values)
 
 
-def _digits(blobs: Blobs, kind: int, columns: int) -> npt.NDArray[np.int32]:
+def _digits(raw: bytes | memoryview, kind: int, columns: int) -> npt.NDArray[np.int32]:
     """Integers of one kind as rows of digits in two's complement."""
-    code, width, offset = kind % 4, kind // 4 % (2 * _FARTHEST), kind // (8 * _FARTHEST)
-    raw = b"".join(blobs if code == WHOLE else [blob[_HEAD:] for blob in blobs])
+    offset, width = divmod(kind, 2 * _FARTHEST)
     digits = np.zeros((len(raw) // width, columns), "<i4")
     stride = (columns * _BYTES,)
     np.ndarray(len(digits), f"V{width}", digits.data, offset, stride)[:] = np.frombuffer(raw, f"V{width}")
@@ -98,16 +93,16 @@ def _digits(blobs: Blobs, kind: int, columns: int) -> npt.NDArray[np.int32]:
     return digits
 
 
-def _shapes(codes: Codes, blobs: Blobs, counts: Ints) -> tuple[Ints, Ints]:
+def _shapes(codes: Codes, blobs: Joined, counts: Ints) -> tuple[Ints, Ints]:
     """The width of each item's integers and their place, in bytes."""
-    lengths = np.fromiter(map(len, blobs), np.int64, len(blobs))
+    lengths = blobs.lengths
     place = np.zeros(len(codes), np.int64)
-    moved = np.flatnonzero(codes == MOVED)
+    moved = codes == MOVED
     if (lengths[moved] < _HEAD).any():
         raise damaged("an item of code 2 without a place")
-    heads = b"".join([blobs[item][:_HEAD] for item in moved.tolist()])
-    place[moved] = np.frombuffer(heads, "<i2")
-    body = lengths - np.where(codes == MOVED, _HEAD, 0)
+    if moved.any():
+        place[moved] = blobs.heads(_HEAD, np.flatnonzero(moved)).view("<i2")
+    body = lengths - np.where(moved, _HEAD, 0)
     width = body // np.maximum(counts, 1)
     fits = (width > 0) & (width <= _FARTHEST) & (np.abs(place) <= _FARTHEST) & (width * counts == body)
     wrong = np.flatnonzero(np.where(codes == 0, lengths > 0, ~fits) | (codes > MOVED))

@@ -20,9 +20,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from feature_assets.compute.aggregates.joined import Joined
+from feature_assets.compute.aggregates.slot import Ints
 from feature_assets.errors import CodecError
 
-Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
 Blobs = Sequence[bytes | memoryview]
 
@@ -54,15 +55,16 @@ def packed_integers(values: Ints, counts: Ints) -> tuple[Codes, list[bytes]]:
 
 def unpacked_integers(codes: Codes, blobs: Blobs, counts: Ints) -> Ints:
     """The values of all items, one item after the other. Raises `CodecError` for what `packed_integers` never makes."""
-    _require_lengths(codes, blobs, counts)
-    if len(codes) and (codes == codes[0]).all():
+    joined = Joined.of(blobs)
+    _require_lengths(codes, joined.lengths, counts)
+    kinds = list(dict.fromkeys(codes.tolist()))
+    if len(kinds) == 1:
         # The common case needs no copying about.
-        return _read(blobs, int(codes[0]), counts)
+        return _read(joined, kinds[0], counts)
     values = np.zeros(int(counts.sum()), np.int64)
     code_of = np.repeat(codes, counts)
-    for code in np.unique(codes[codes > 0]).tolist():
-        items = np.flatnonzero(codes == code)
-        values[code_of == code] = _read([blobs[item] for item in items.tolist()], code, counts[items])
+    for code, items, part in joined.groups(np.where(codes > 0, codes.astype(np.int64), -1)):
+        values[code_of == code] = _read(part, code, counts[items])
     return values
 
 
@@ -100,23 +102,20 @@ def unmarked(codes: Codes, blobs: Blobs, counts: Ints) -> tuple[Codes, Blobs, np
     if len(wrong):
         raise damaged(f"item {wrong[0]}: there is no code {codes[wrong[0]]}")
     some = np.repeat(mark == EVERY, counts)
-    marked = np.flatnonzero(mark == SOME)
-    rest = list(blobs)
-    if len(marked):
-        sizes = (counts[marked] + 7) // 8
-        heads = [blobs[item][:size] for item, size in zip(marked.tolist(), sizes.tolist(), strict=True)]
-        for item, size in zip(marked.tolist(), sizes.tolist(), strict=True):
-            rest[item] = blobs[item][size:]
-        some[np.repeat(mark == SOME, counts)] = _marked(heads, sizes, counts[marked])
+    is_marked = mark == SOME
+    rest = Joined.of(blobs)
+    if is_marked.any():
+        sizes = np.where(is_marked, (counts + 7) // 8, 0)
+        if (rest.lengths < sizes).any():
+            raise damaged("an item that has not as many bits as values")
+        heads, rest = rest.cut(np.stack((sizes, rest.lengths - sizes), axis=1))
+        some[np.repeat(is_marked, counts)] = _marked(heads.raw, sizes[is_marked], counts[is_marked])
     return codes & np.uint8(EVERY - 1), rest, some
 
 
-def _marked(heads: Blobs, sizes: Ints, counts: Ints) -> npt.NDArray[np.bool_]:
+def _marked(heads: bytes | memoryview, sizes: Ints, counts: Ints) -> npt.NDArray[np.bool_]:
     """The bits of items, one item after the other, without those that fill their last bytes."""
-    joined = b"".join(heads)
-    if len(joined) != int(sizes.sum()):
-        raise damaged("an item that has not as many bits as values")
-    bits = np.unpackbits(np.frombuffer(joined, np.uint8), bitorder="little").astype(np.bool_)
+    bits = np.unpackbits(np.frombuffer(heads, np.uint8), bitorder="little").astype(np.bool_)
     found = bits[_places(sizes, counts)]
     if np.count_nonzero(found) != np.count_nonzero(bits) or not _sums(found, counts).all():
         raise damaged("an item with bits for no values")
@@ -183,17 +182,19 @@ def _wide(raw: bytes | memoryview, width: int, *, signed: bool) -> Ints:
     return (values >> (8 * place)).astype(np.int64)
 
 
-def _read(blobs: Blobs, code: int, counts: Ints) -> Ints:
+def _read(blobs: Joined, code: int, counts: Ints) -> Ints:
     width = code % OFFSET
     if code < OFFSET:
-        return _wide(b"".join(blobs), width, signed=True) if width else np.zeros(int(counts.sum()), np.int64)
-    least: Ints = np.frombuffer(b"".join([blob[:_WORD] for blob in blobs]), "<i8").astype(np.int64)
+        return _wide(blobs.raw, width, signed=True) if width else np.zeros(int(counts.sum()), np.int64)
+    least: Ints = blobs.heads(_WORD).view("<i8").astype(np.int64)
     values: Ints = np.repeat(least, counts)
-    return values + _wide(b"".join([blob[_WORD:] for blob in blobs]), width, signed=False) if width else values
+    if not width:
+        return values
+    rest = blobs.pick(np.arange(len(blobs)), np.full(len(blobs), _WORD))
+    return values + _wide(rest.raw, width, signed=False)
 
 
-def _require_lengths(codes: Codes, blobs: Blobs, counts: Ints) -> None:
-    lengths = np.fromiter(map(len, blobs), np.int64, len(blobs))
+def _require_lengths(codes: Codes, lengths: Ints, counts: Ints) -> None:
     plain = codes <= _WORD
     offset = (codes >= OFFSET) & (codes < OFFSET + _WORD) & (counts > 0)
     due = codes % OFFSET * counts + np.where(plain, 0, _WORD)
