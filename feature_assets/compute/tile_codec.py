@@ -69,10 +69,17 @@ def packed(rings: Rings) -> list[bytes]:
     return found
 
 
-def unpacked(layout: Layout, blobs: Sequence[bytes], only: Collection[int] | None = None) -> Rings:
+def unpacked(
+    layout: Layout,
+    blobs: Sequence[bytes],
+    only: Collection[int] | None = None,
+    *,
+    layouts: Sequence[tuple[Layout, int]] = (),
+) -> Rings:
     """The rings of these bytes. Raises `CodecError`, naming the view and the blob's place, for what is none of its.
 
     `only`: the slots (places in the layout's) whose cells are wanted; the others are left out of it, as empty.
+    `layouts`: of the same shape, and how many of the blobs are of each; the default is that all are of `layout`.
     """
     there: Sequence[int] = range(len(blobs))
     given = blobs
@@ -82,7 +89,11 @@ def unpacked(layout: Layout, blobs: Sequence[bytes], only: Collection[int] | Non
     if not there:
         return empty_rings(layout, len(blobs))
     whole = Joined.of(given)
-    headers = _headers(layout, whole, given, there)
+    fingerprints = np.frombuffer(layout.fingerprint, np.uint8)
+    if layouts:
+        each = np.frombuffer(b"".join([one.fingerprint for one, _ in layouts]), np.uint8).reshape(len(layouts), -1)
+        fingerprints = np.repeat(each, [count for _, count in layouts], axis=0)[there]
+    headers = _headers(layout, fingerprints, whole, given, there)
     counts = headers["counts"].astype(np.int64)
     tiles = counts.sum(axis=1)
     wanted = range(len(layout.slots)) if only is None else only
@@ -186,7 +197,13 @@ def _hops(layout: Layout) -> Ints:
 # --------------------------------------------------------------------------------------------------- heads and bodies
 
 
-def _headers(layout: Layout, whole: Joined, blobs: Sequence[bytes], there: Sequence[int]) -> Any:  # noqa: ANN401 - a structured array
+def _headers(
+    layout: Layout,
+    fingerprints: npt.NDArray[np.uint8],
+    whole: Joined,
+    blobs: Sequence[bytes],
+    there: Sequence[int],
+) -> Any:  # noqa: ANN401 - a structured array
     form = header_of(layout)
     if not _UNDAMAGED.issuperset(map(crc32, blobs)) or whole.lengths.min() < form.itemsize + CHECK_BYTES:
         for place, blob in enumerate(blobs):
@@ -194,7 +211,7 @@ def _headers(layout: Layout, whole: Joined, blobs: Sequence[bytes], there: Seque
                 raise _unreadable(layout, blob, there[place])
     headers = whole.heads(form.itemsize).view(form)
     ours = headers["format"] == FORMAT
-    ours &= (headers["fingerprint"] == np.frombuffer(layout.fingerprint, np.uint8)).all(axis=1)
+    ours &= (headers["fingerprint"] == fingerprints).all(axis=1)
     if not ours.all():
         place = int(np.flatnonzero(~ours)[0])
         raise _unreadable(layout, blobs[place], there[place])

@@ -19,6 +19,7 @@ from feature_assets.definition.view import FeatureView
 from feature_assets.errors import CodecError
 from feature_assets.online.item import Body, Item, unpack_bodies, unpack_item
 from feature_assets.online.store import ReadResult, Stored
+from feature_assets.serving.stages import Stages
 from feature_assets.serving.status import OF_FAILURE, Codes, Status
 from feature_assets.serving.versions import Serving
 
@@ -69,7 +70,7 @@ class ItemsOf(Sequence[Item | None]):
 class Reading(Protocol):
     """How what the items of a view hold becomes values."""
 
-    def values(self, items: Sequence[Body], as_of: int) -> "Values":
+    def values(self, items: Sequence[Body], as_of: int, stages: Stages | None = None) -> "Values":
         """The values of items that are known, some of them perhaps not stored. Times in microseconds."""
 
 
@@ -150,20 +151,19 @@ def failed(
 def found(
     served: Served,
     serving: Serving,
-    items: Sequence[ReadResult],
+    sorting: "Sorting",
+    values: Values,
     *,
-    as_of: int,
     complete_through: int | None,
     stale: bool,
 ) -> Found:
-    """What the store returned for the keys. Times in microseconds. `stale`: the view is staler than it may be."""
-    sorting = _Sorting.of(items)
-    values = served.reading.values([body for body in sorting.bodies if body is not None], as_of)
+    """What the store returned for the keys, and the values of it. `stale`: the view is staler than it may be."""
+    keys = len(sorting.bodies)
     if values.unreadable and not values.fitting and serving.version != served.version:
         what = f"version {serving.version}, which serves, has other features than the code's, which does not serve yet"
-        return replace(failed(served, serving, len(items), Status.LOADING, what, gone=True), other=True)
-    codes, row = np.array([*sorting.codes, Status.NOT_FOUND.code], np.int8), np.full(len(items) + 1, NO_ROW)
-    known: Ints | slice = slice(len(items)) if sorting.known is None else np.array(sorting.known, np.int64)
+        return replace(failed(served, serving, keys, Status.LOADING, what, gone=True), other=True)
+    codes, row = np.array([*sorting.codes, Status.NOT_FOUND.code], np.int8), np.full(keys + 1, NO_ROW)
+    known: Ints | slice = slice(keys) if sorting.known is None else np.array(sorting.known, np.int64)
     codes[known] = values.codes
     if stale:
         codes[codes == Status.PRESENT.code] = Status.STALE.code
@@ -174,7 +174,7 @@ def found(
 
 
 @dataclass(frozen=True, slots=True)
-class _Sorting:
+class Sorting:
     """The results by what they are: a status of each, what is in the item if that is known, and its seq.
 
     `known`: the places of those that are known; None: all are.
@@ -186,8 +186,14 @@ class _Sorting:
     known: list[int] | None
     reason: str
 
+    @property
+    def known_bodies(self) -> list[Body]:
+        """What is in the items that are known."""
+        return [body for body in self.bodies if body is not None]
+
     @classmethod
-    def of(cls, results: Sequence[ReadResult]) -> "_Sorting":
+    def of(cls, results: Sequence[ReadResult]) -> "Sorting":
+        """Each result by itself."""
         stored = [result for result in results if isinstance(result, Stored)]
         if len(stored) == len(results):
             with suppress(CodecError):
@@ -196,7 +202,7 @@ class _Sorting:
         return cls._each(results)
 
     @classmethod
-    def _each(cls, results: Sequence[ReadResult]) -> "_Sorting":
+    def _each(cls, results: Sequence[ReadResult]) -> "Sorting":
         codes, seqs = [_NOT_FOUND] * len(results), [0] * len(results)
         bodies: list[Body | None] = [_NO_BODY] * len(results)
         known, reason = [], ""

@@ -33,12 +33,13 @@ from feature_assets.online.item import WATERMARK_KEY
 from feature_assets.online.store import OnlineStore
 from feature_assets.serving.answer import Answer, Meta
 from feature_assets.serving.freshness import SERVED, Freshness
-from feature_assets.serving.lookup import Found, Ints, Reading, Served, failed, found
+from feature_assets.serving.lookup import Found, Ints, Reading, Served, Sorting, Values, failed, found
 from feature_assets.serving.reads import ItemReads, ReadOptions, StoreReads, TableRead
 from feature_assets.serving.request import Entities, Needed, Request, parse_request
 from feature_assets.serving.row_values import RowValues
 from feature_assets.serving.stages import Stages
 from feature_assets.serving.status import Status
+from feature_assets.serving.values import values_of
 from feature_assets.serving.vector import Vector
 from feature_assets.serving.versions import REMEMBERED, Serving, ServingVersions
 from feature_assets.serving.watermarks import Watermarks
@@ -241,28 +242,32 @@ class OnlineReader:
             (serving.table, lookup.keys if complete is not None else [*lookup.keys, WATERMARK_KEY])
             for (lookup, serving), complete in zip(asked, known, strict=True)
         ]
-        answers = []
         reading.stages.ended("plan")
         read = self._reads.read_all(requests, reading.options)
         reading.stages.ended("read")
-        for (lookup, serving), one, complete in zip(asked, read, known, strict=True):
-            if one.error is not None:
-                self._watermarks.forget(serving.table)
-                answers.append(_refused(lookup, serving, one.error))
-            else:
-                answers.append(self._found(lookup, serving, one, complete, reading))
+        opened = [
+            self._opened(lookup, serving, one, complete, reading)
+            for (lookup, serving), one, complete in zip(asked, read, known, strict=True)
+        ]
+        found = [one for one in opened if isinstance(one, _Opened)]
+        bodies = [(one.lookup.served.reading, one.sorting.known_bodies) for one in found]
+        values = iter(values_of(bodies, reading.as_of, reading.stages))
+        answers = [one.found(next(values), reading) if isinstance(one, _Opened) else one for one in opened]
         reading.stages.ended("decode")
         return answers
 
-    def _found(
+    def _opened(
         self,
         lookup: _Lookup,
         serving: Serving,
         read: TableRead,
         complete_through: int | None,
         reading: _Reading,
-    ) -> Found:
+    ) -> "_Opened | Found":
         """What the store returned, with the watermark unless that was known to be `complete_through`."""
+        if read.error is not None:
+            self._watermarks.forget(serving.table)
+            return _refused(lookup, serving, read.error)
         results, ages = read.results, read.ages
         if complete_through is None:
             *results, watermark = results
@@ -271,11 +276,25 @@ class OnlineReader:
                 what = f"table {serving.table!r} holds no complete state"
                 return lookup.all_failed(serving, Status.LOADING, what, gone=True)
             complete_through = self._watermarks.keep(serving.table, watermark, reading.now)
-        stale = reading.freshness.is_stale(lookup.served.view, complete_through, reading.as_of)
-        known = found(
-            lookup.served, serving, results, as_of=reading.as_of, complete_through=complete_through, stale=stale
-        )
-        return known if ages is None else replace(known, ages=ages)
+        return _Opened(lookup, serving, Sorting.of(results), ages, complete_through)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Items that were read for a lookup, their values still packed."""
+
+    lookup: _Lookup
+    serving: Serving
+    sorting: Sorting
+    ages: Ints | None
+    complete_through: int | None
+
+    def found(self, values: Values, reading: _Reading) -> Found:
+        """With their values."""
+        served = self.lookup.served
+        stale = reading.freshness.is_stale(served.view, self.complete_through, reading.as_of)
+        known = found(served, self.serving, self.sorting, values, complete_through=self.complete_through, stale=stale)
+        return known if self.ages is None else replace(known, ages=self.ages)
 
 
 def _refused(lookup: _Lookup, serving: Serving, error: OnlineError) -> Found:

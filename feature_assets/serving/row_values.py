@@ -17,6 +17,7 @@ from feature_assets.errors import CodecError
 from feature_assets.online.codec import ValueCodec
 from feature_assets.online.item import Body
 from feature_assets.serving.lookup import NO_ROW, Values
+from feature_assets.serving.stages import Stages, ended
 from feature_assets.serving.status import Status
 
 Ints = npt.NDArray[np.int64]
@@ -30,7 +31,7 @@ class RowValues:
     codec: ValueCodec
     wanted: frozenset[str]
 
-    def values(self, items: Sequence[Body], as_of: int) -> Values:
+    def values(self, items: Sequence[Body], as_of: int, stages: Stages | None = None) -> Values:
         """The values of the winning rows: none of an item without one, or with one that has expired."""
         rows = [None if item.batch is None else item.batch.row for item in items]
         there = [row for row in rows if row is not None]
@@ -39,6 +40,7 @@ class RowValues:
             held = np.array([place for place, row in enumerate(rows) if row is not None], np.int64)
         unpacked = _Unpacked.of(self.codec, [row.values for row in there], self.wanted)
         event_at = np.array([row.event_at for row in there], np.int64)
+        ended(stages, "decode")
         codes, row = np.full(len(items), Status.NOT_FOUND.code), np.full(len(items), NO_ROW)
         if unpacked.bad:
             codes[held[unpacked.bad]] = Status.ERROR.code

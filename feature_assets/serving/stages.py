@@ -28,3 +28,9 @@ class Stages:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._at
         self._at = now
+
+
+def ended(stages: Stages | None, stage: Stage) -> None:
+    """As `Stages.ended`, for whoever may be without a stopwatch."""
+    if stages is not None:
+        stages.ended(stage)

@@ -4,95 +4,143 @@ Invariant: what is answered is of both sections of an item or of neither; an ite
 and its windows are empty like those of one whose records have all left them. One that cannot be read leaves the others
 as they are; so does one that was written so much later than the instant asked for that it has forgotten that past.
 It reads no store.
+
+Much of a read is the same for few items as for many. So views whose features differ in nothing but names, as those of
+several entities often do, are read as if they were one.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from feature_assets.compute.aggregates.layout import Layout
-from feature_assets.compute.aggregates.slot import Ints
+from feature_assets.compute.aggregates.slot import Finished, Ints
 from feature_assets.compute.tile_rolling import spare
 from feature_assets.compute.tiles import Plan, Rings, fits, unpacked
 from feature_assets.errors import CodecError
 from feature_assets.online.item import Body
 from feature_assets.serving.lookup import NO_ROW, Values
+from feature_assets.serving.stages import Stages, ended
 from feature_assets.serving.status import Status
 
-Blobs = Sequence[tuple[bytes, bytes]]
-"""For each item the rings of its batch and its stream section; empty bytes where it has none."""
+_PAST = "an item was written later than the instant asked for; is this machine's clock behind?"
 
 
 @dataclass(frozen=True, slots=True)
 class WindowValues:
-    """Reads rings of a layout: the features that are asked for, from the slots that they need."""
+    """Reads rings of a layout: the features that are asked for, from the slots that they need.
+
+    `alike`: readings of which it is the same differ in nothing but names.
+    """
 
     layout: Layout
     names: tuple[str, ...]
     plan: Plan
     slots: frozenset[int]
+    alike: Hashable
 
     @classmethod
     def of(cls, layout: Layout, names: Collection[str]) -> "WindowValues":
         """Of the layout's features those named."""
-        uses = [use for use in layout.uses if use.feature.name in names]
+        places = tuple(place for place, use in enumerate(layout.uses) if use.feature.name in names)
+        uses = [layout.uses[place] for place in places]
         plan = Plan.of(layout, uses)
-        return cls(layout, tuple(use.feature.name for use in uses), plan, frozenset(plan.slots))
+        found = tuple(use.feature.name for use in uses)
+        return cls(layout, found, plan, frozenset(plan.slots), (layout.shape, places))
 
-    def values(self, items: Sequence[Body], as_of: int | Ints) -> Values:
+    def values(self, items: Sequence[Body], as_of: int | Ints, stages: Stages | None = None) -> Values:
         """The features over each item's windows, as of `as_of`: one instant for all, or one for each."""
-        blobs = [(_batch(item), _stream(item)) for item in items]
-        bad: list[int] = []
-        reason = ""
         try:
-            sections = self._sections(blobs)
+            sections = self._sections(items)
         except CodecError as error:
-            reason = str(error)
-            bad = [place for place, both in enumerate(blobs) if not self._is_readable(both)]
-            skipped = frozenset(bad)
-            sections = self._sections([both for place, both in enumerate(blobs) if place not in skipped])
-        codes, row = np.full(len(items), Status.PRESENT.code), np.arange(len(items))
-        known = row
-        if bad:
-            known = np.delete(row, bad)
-            codes[bad], row[bad] = Status.ERROR.code, NO_ROW
-            row[known] = np.arange(len(known))
+            return self._values_of_some(items, as_of, str(error))
+        ended(stages, "decode")
+        found = self._finished(sections, as_of)
+        ended(stages, "merge")
+        return found
+
+    def _finished(self, sections: Sequence[Rings], as_of: int | Ints) -> Values:
+        count = len(sections[0])
+        finished, past = self.plan.finished(sections, as_of), self._past(sections, as_of)
+        columns, overflow = self._columns(finished)
+        return _values(columns, overflow, count, past)
+
+    def _values_of_some(self, items: Sequence[Body], as_of: int | Ints, reason: str) -> Values:
+        """Of the items that can be read."""
+        readable = np.array([self._is_readable(item) for item in items], np.bool_)
+        known = np.flatnonzero(readable)
         at = as_of if isinstance(as_of, int) else as_of[known]
-        finished = self.plan.finished(sections, at)
-        past = known[self._is_past(sections, at)]
-        if len(past):
-            codes[past], row[past] = Status.ERROR.code, NO_ROW
-            reason = reason or "an item was written later than the instant asked for; is this machine's clock behind?"
+        found = self._finished(self._sections([items[place] for place in known.tolist()]), at)
+        codes, row = np.full(len(items), Status.ERROR.code), np.full(len(items), NO_ROW)
+        codes[known], row[known] = found.codes, found.row
+        unreadable = len(items) - len(known)
+        fitting = sum(any(both) and all(fits(self.layout, one) for one in both) for both in map(_both, items))
+        return Values(found.columns, row, codes, found.overflow, unreadable, fitting, reason)
+
+    def _columns(self, finished: Sequence[Finished]) -> tuple[dict[str, pa.Array], dict[str, npt.NDArray[np.bool_]]]:
         columns: dict[str, pa.Array] = {name: one.values for name, one in zip(self.names, finished, strict=True)}
         overflow = {name: one.overflow for name, one in zip(self.names, finished, strict=True) if one.overflow.any()}
-        fitting = sum(any(both) and all(fits(self.layout, one) for one in both) for both in blobs) if bad else 0
-        return Values(columns, row, codes, overflow, len(bad), fitting, reason)
+        return columns, overflow
 
-    def _is_past(self, sections: Sequence[Rings], as_of: int | Ints) -> npt.NDArray[np.bool_]:
+    def _past(self, sections: Sequence[Rings], as_of: int | Ints) -> Ints:
         """Which items no longer hold what a window could need that ends so long ago."""
         rolled_at = np.maximum.reduce([rings.rolled_at for rings in sections])
-        mask: npt.NDArray[np.bool_] = rolled_at > as_of + spare(self.layout.levels[0].hop)
-        return mask
+        return np.flatnonzero(rolled_at > as_of + spare(self.layout.levels[0].hop))
 
-    def _sections(self, blobs: Blobs) -> list[Rings]:
+    def _sections(self, items: Sequence[Body], layouts: Sequence[tuple[Layout, int]] = ()) -> list[Rings]:
         """The batch sections, and the stream sections if there are any."""
-        batch, streams = [one for one, _ in blobs], [one for _, one in blobs]
-        return [unpacked(self.layout, each, self.slots) for each in (batch, streams) if each is batch or any(each)]
+        batch = [b"" if (one := item.batch) is None or one.row is None else one.row.values for item in items]
+        found = [unpacked(self.layout, batch, self.slots, layouts=layouts)]
+        if any(item.streams is not None for item in items):
+            streams = [b"" if item.streams is None else item.streams.state for item in items]
+            if any(streams):
+                found.append(unpacked(self.layout, streams, self.slots, layouts=layouts))
+        return found
 
-    def _is_readable(self, both: tuple[bytes, bytes]) -> bool:
+    def _is_readable(self, item: Body) -> bool:
         try:
-            self._sections([both])
+            self._sections([item])
         except CodecError:
             return False
         return True
 
 
-def _batch(item: Body) -> bytes:
-    return b"" if item.batch is None or item.batch.row is None else item.batch.row.values
+def values_together(
+    readings: Sequence[WindowValues], items: Sequence[Sequence[Body]], as_of: int, stages: Stages | None = None
+) -> list[Values]:
+    """What each of some readings that are alike says of its items."""
+    first = readings[0]
+    layouts = [(reading.layout, len(mine)) for reading, mine in zip(readings, items, strict=True)]
+    try:
+        sections = first._sections(list(chain.from_iterable(items)), layouts)  # noqa: SLF001 - its own kind
+    except CodecError:
+        # One by one, so that the error names the view, and the others are as they are.
+        return [reading.values(mine, as_of, stages) for reading, mine in zip(readings, items, strict=True)]
+    ended(stages, "decode")
+    finished, past = first.plan.finished(sections, as_of), first._past(sections, as_of)  # noqa: SLF001 - likewise
+    found, start = [], 0
+    for reading, mine in zip(readings, items, strict=True):
+        count = len(mine)
+        parts = [Finished(one.values.slice(start, count), one.overflow[start : start + count]) for one in finished]
+        columns, overflow = reading._columns(parts)  # noqa: SLF001 - likewise
+        found.append(_values(columns, overflow, count, past[(past >= start) & (past < start + count)] - start))
+        start += count
+    ended(stages, "merge")
+    return found
 
 
-def _stream(item: Body) -> bytes:
-    return b"" if item.streams is None else item.streams.state
+def _values(columns: dict[str, pa.Array], overflow: dict[str, npt.NDArray[np.bool_]], count: int, past: Ints) -> Values:
+    codes, row = np.full(count, Status.PRESENT.code), np.arange(count)
+    if len(past):
+        codes[past], row[past] = Status.ERROR.code, NO_ROW
+    return Values(columns, row, codes, overflow, reason=_PAST if len(past) else "")
+
+
+def _both(item: Body) -> tuple[bytes, bytes]:
+    """The rings of its batch and its stream section; empty bytes where it has none."""
+    batch = b"" if item.batch is None or item.batch.row is None else item.batch.row.values
+    return batch, b"" if item.streams is None else item.streams.state

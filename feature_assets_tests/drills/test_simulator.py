@@ -26,6 +26,7 @@ from feature_assets.online.protocol import NO_CUT, Closing, Record, WriteProtoco
 from feature_assets.online.ring_reducer import RingReducer
 from feature_assets.online.store import Outcome, Put, ReadResult, Stored
 from feature_assets.serving.lookup import Values
+from feature_assets.serving.stages import Stages
 from feature_assets.serving.window_values import WindowValues
 from feature_assets.testing.checks import Kind, judge_of
 from feature_assets.testing.faulty import FaultyStore
@@ -380,15 +381,15 @@ class EndsLeftOpen(Purchases):
 class OneSection(WindowValues):
     """A reader looks at the batch section of an item alone."""
 
-    def values(self, items: Sequence[Body], as_of: int | Ints) -> Values:
-        return super().values([Body(item.batch, None) for item in items], as_of)
+    def values(self, items: Sequence[Body], as_of: int | Ints, stages: Stages | None = None) -> Values:
+        return super().values([Body(item.batch, None) for item in items], as_of, stages)
 
 
 class OtherSection(WindowValues):
     """A reader looks at the stream section of an item alone."""
 
-    def values(self, items: Sequence[Body], as_of: int | Ints) -> Values:
-        return super().values([Body(None, item.streams) for item in items], as_of)
+    def values(self, items: Sequence[Body], as_of: int | Ints, stages: Stages | None = None) -> Values:
+        return super().values([Body(None, item.streams) for item in items], as_of, stages)
 
 
 class NotRolledUp(RingReducer):

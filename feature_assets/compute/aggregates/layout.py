@@ -5,12 +5,13 @@ fingerprint, and bytes of another fingerprint are never read as its own.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
+import pyarrow as pa
 
 from feature_assets.clock import duration_us
 from feature_assets.compute.aggregates.functions import computation
@@ -51,7 +52,7 @@ class Layout:
     """`name`: of the view, for messages. `reaches`: per slot how far back its windows look (None: without end).
 
     `suffixes`: per slot, whether all of its windows are. `levels`: from the finest hop to the coarsest. `reach`: of the
-    whole view.
+    whole view. `shape`: layouts of the same shape are the same but for the names of views, columns and features.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Layout:
     levels: tuple[Level, ...]
     uses: tuple[Use, ...]
     fingerprint: bytes
+    shape: Hashable
 
     @property
     def reach(self) -> int | None:
@@ -94,7 +96,16 @@ def layout_of(view: FeatureView) -> Layout:
         levels=levels,
         uses=uses,
         fingerprint=_fingerprint(slots, levels),
+        shape=(levels, tuple(type(slot) for slot in slots), tuple(_shape(use, dtypes) for use in uses)),
     )
+
+
+def _shape(use: Use, dtypes: Mapping[str, pa.DataType]) -> Hashable:
+    """All that a feature is computed by, but for names."""
+    one = use.aggregate
+    columns = [None if name is None else str(dtypes[name]) for name in (one.column, one.over, one.by)]
+    parameters = (one.k, one.bound, one.precision, one.percentile, one.accuracy, one.edges, one.half_life, one.scale)
+    return (one.function, *columns, *parameters, one.windows.index(use.window), use.window, use.slots)
 
 
 def _levels(windows: Sequence[Window]) -> tuple[Level, ...]:
