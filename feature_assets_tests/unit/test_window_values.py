@@ -11,7 +11,9 @@ from feature_assets.compute.aggregates.slot import Records
 from feature_assets.compute.tiles import packed, ring_of_records
 from feature_assets.online.item import BatchSection, Body, Row, StreamSection
 from feature_assets.serving.lookup import NO_ROW
+from feature_assets.serving.stages import Stages
 from feature_assets.serving.status import Status
+from feature_assets.serving.values import values_of
 from feature_assets.serving.window_values import WindowValues
 
 TIME = pa.timestamp("us", "UTC")
@@ -95,3 +97,46 @@ def test_a_clock_that_is_a_little_behind_is_answered_and_one_that_is_far_behind_
 def test_nothing_may_be_known_of_any_item() -> None:
     found = READING.values([], NOW)
     assert {name: len(column) for name, column in found.columns.items()} == dict.fromkeys(VIEW.feature_names, 0)
+
+
+def renamed(name: str, column: str, dtype: pa.DataType | None = None) -> WindowValues:
+    """As `READING`, of another view whose names are others."""
+    view = fa.FeatureView(
+        name,
+        VIEW.entity,
+        VIEW.sources[0],
+        fa.Sql("SELECT * FROM orders"),
+        columns=[(column, dtype or pa.int64())],
+        aggregates=[
+            fa.Aggregate("sum", column, [timedelta(hours=1), timedelta(days=1)]),
+            fa.Aggregate("count", windows=timedelta(hours=1)),
+        ],
+    )
+    return WindowValues.of(layout_of(view), view.feature_names)
+
+
+def ring_of(reading: WindowValues, column: str, *records: tuple[int, int], now: int = NOW) -> bytes:
+    at = np.array([NOW - ago for ago, _ in records], np.int64)
+    rows = Records({column: pa.array([amount for _, amount in records], pa.int64())}, at, np.arange(len(records)))
+    return packed(ring_of_records(reading.layout, rows, np.zeros(len(records), np.int64), 1, now))[0]
+
+
+def test_views_that_differ_in_names_alone_are_read_as_one_and_answer_as_by_themselves() -> None:
+    other = renamed("refunds", "price")
+    assert other.alike == READING.alike
+    assert other.layout.fingerprint != LAYOUT.fingerprint
+    assert renamed("refunds", "price", pa.float64()).alike != READING.alike
+    one, two = ring((SECOND, 7), (2 * HOUR, 5)), ring_of(other, "price", (3 * SECOND, 2))
+    late = ring_of(other, "price", (0, 1), now=NOW + 2 * HOUR)
+    spoiled = two[:-1] + bytes([two[-1] ^ 1])
+    sets: list[list[Body]] = [[item(one), Body()], [item(two), item(one), item(late)], [item(two), item(spoiled)], []]
+    for mine in sets:
+        for others in sets:
+            together = values_of([(READING, mine), (other, others)], NOW, Stages())
+            apart = [READING.values(mine, NOW), other.values(others, NOW)]
+            for found, alone in zip(together, apart, strict=True):
+                assert found.row.tolist() == alone.row.tolist()
+                assert found.codes.tolist() == alone.codes.tolist()
+                assert found.columns == alone.columns
+                assert (found.unreadable, found.fitting) == (alone.unreadable, alone.fitting)
+                assert found.reason == alone.reason

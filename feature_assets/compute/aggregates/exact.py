@@ -176,6 +176,13 @@ def squared(number: Additive) -> Additive:
 
 def magnitudes(number: Additive) -> tuple[Additive, Bools]:
     """The magnitudes, canonical, with all digits from 0 to 2**32 - 1; and which numbers are negative."""
+    known: tuple[Additive, Bools] | None = number.memo.get("magnitudes")
+    if known is None:
+        known = number.memo["magnitudes"] = _magnitudes(number)
+    return known
+
+
+def _magnitudes(number: Additive) -> tuple[Additive, Bools]:
     digits = canonical(number)
     negative = digits.values[:, -1] < 0
     if negative.any():

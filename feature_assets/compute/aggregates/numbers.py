@@ -210,7 +210,15 @@ def finished(values: Floats | Ints, beyond: Bools, missing: Bools) -> Finished:
     if not null.any():
         return Finished(pa.array(values), overflow)
     # Always the same number below a null, so that equal answers are equal arrays.
-    return Finished(pa.array(np.where(null, values.dtype.type(0), values), mask=null), overflow)
+    return Finished(masked(np.where(null, values.dtype.type(0), values), null), overflow)
+
+
+def masked(values: Floats | Ints, null: Bools) -> pa.Array:
+    """An Arrow array of numbers of 64 bits, null where it is said."""
+    valid = pa.py_buffer(np.packbits(~null, bitorder="little"))
+    dtype = pa.int64() if values.dtype == np.int64 else pa.float64()
+    buffers = [valid, pa.py_buffer(np.ascontiguousarray(values))]
+    return pa.Array.from_buffers(dtype, len(values), buffers, int(np.count_nonzero(null)))
 
 
 def _instead(values: Floats, beyond: Bools, special: Floats, odd: Bools) -> tuple[Floats, Bools]:

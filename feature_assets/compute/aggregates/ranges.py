@@ -13,7 +13,7 @@ import pyarrow as pa
 from feature_assets.compute.aggregates.columns import is_float
 from feature_assets.compute.aggregates.counts import Count
 from feature_assets.compute.aggregates.extremes import FloatExtreme, IntegerExtreme, Newest, floats_of_order
-from feature_assets.compute.aggregates.numbers import Columns, finished
+from feature_assets.compute.aggregates.numbers import Columns, finished, masked
 from feature_assets.compute.aggregates.packing import damaged
 from feature_assets.compute.aggregates.slot import Asked, Computation, Finished, Slot
 from feature_assets.definition.aggregate import Aggregate
@@ -42,7 +42,7 @@ class Ranged(Computation):
         del asked
         missing = cells[1].values[:, 0] == 0 if self._is_wide else cells[0] == self._identity
         states = np.where(missing, 0, cells[0])
-        values = pa.array(floats_of_order(states) if is_float(self._dtype) else states, mask=missing)
+        values = masked(floats_of_order(states) if is_float(self._dtype) else states, missing)
         try:
             if pa.types.is_date32(self._dtype):
                 values = values.cast(pa.int32())

@@ -21,6 +21,11 @@ _BELOW: Final = 64 - MANTISSA
 _DIGIT: Final = np.uint64(BITS)
 
 
+Leading = tuple[Unsigned, Unsigned, Bools, Ints, Bools]
+"""The leading 53 bits of each magnitude, the 53 behind them, and whether there are more; then the place of the former's
+lowest bit as a power of two, and which numbers are negative."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scaled:
     """Numbers (high + low) * 2**exponent, with a sign of their own; `low` is less than the last place of `high`.
@@ -92,11 +97,14 @@ def products(values: Floats, factor: float) -> tuple[Floats, Floats]:
     return _product(values, np.full(len(values), factor))
 
 
-def _leading(number: Additive) -> tuple[Unsigned, Unsigned, Bools, Ints, Bools]:
-    """The leading 53 bits of each magnitude, the 53 behind them, and whether there are more.
+def _leading(number: Additive) -> Leading:
+    known: Leading | None = number.memo.get("leading")
+    if known is None:
+        known = number.memo["leading"] = _looked_at(number)
+    return known
 
-    Then the place of the former's lowest bit as a power of two, and which numbers are negative.
-    """
+
+def _looked_at(number: Additive) -> Leading:
     digits, negative = magnitudes(number)
     cells, width = digits.values.shape
     # Column after column, below three of zeros: the four digits from the highest on are then that many columns apart.

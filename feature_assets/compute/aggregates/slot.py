@@ -12,7 +12,7 @@ It knows no windows, tiles, entities or visibility.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import numpy as np
@@ -53,10 +53,14 @@ class Additive:
     Column `i` counts multiples of 2**(32 * (base + i)) where a slot keeps digits of numbers; where it keeps plain
     counts, `base` is 0 and means nothing. Digits may be any int64, also negative: two cells that stand for the same
     number may differ in them until they are `canonical` (see `exact`). Records are fewer than 2**31, so none overflows.
+
+    `memo`: what was worked out of the values once, for several functions of the same cells; the values never change
+    once they are in here.
     """
 
     base: int
     values: Ints
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 C = TypeVar("C")
