@@ -35,7 +35,9 @@ from feature_assets.online.item import WATERMARK_KEY, Watermark, pack_watermark,
 from feature_assets.online.sqlite import SQLiteStore
 from feature_assets.online.store import Outcome, Put
 from feature_assets.serving.reader import OnlineReader
+from feature_assets.serving.stages import Stages
 from feature_assets.serving.status import Status
+from feature_assets.serving.values import values_of
 from feature_assets.serving.window_values import WindowValues
 from feature_assets_tests.histories import SOURCE
 
@@ -119,10 +121,8 @@ def contest(items: int) -> Iterator[Contest]:
 
         def decode(asked: Asked, count: int) -> object:
             at = to_us(NOW)
-            return [
-                reading.values(unpack_bodies([mine[one] for one in asked]), at)
-                for reading, mine in zip(readings, values[:count], strict=False)
-            ]
+            bodies = [unpack_bodies([mine[one] for one in asked]) for mine in values[:count]]
+            return values_of(list(zip(readings, bodies, strict=False)), at, Stages())
 
         readings = [WindowValues.of(layout_of(view), [one.name for one in view.features]) for view in views]
         answer = reader.get("of_3", pa.table({"card": names}))
@@ -149,9 +149,10 @@ def figure(of: Contest, options: argparse.Namespace, size: int, count: int) -> l
     label = f"{size} x {count}"
     found = [
         Figure(f"sqlite, {label}", ours, bare, "ms", more=more),
-        Figure(f"decode, {label}", decode, ours, "ms", at_most=0.5 if size == SIZES[-1] else None),
+        Figure(f"decode, {label}", decode, ours, "ms"),
     ]
     if (size, count) == (SIZES[-1], VIEWS[-1]):
+        found[1] = Figure(f"decode, {label}", decode, MOST, "ms", at_most=0.5)
         found.insert(0, Figure(f"p99, {label}", 1e3 * taken["ours"].percentile(99), MOST, "ms", at_most=1.0))
     return found
 
