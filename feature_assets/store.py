@@ -39,6 +39,7 @@ from feature_assets.online.store import OnlineStore
 from feature_assets.opening import OnlineAccess, clock_of, import_project, lake_of, require_storable
 from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
+from feature_assets.serving.client import ClientOptions, Observer, OnlineClient
 from feature_assets.serving.reader import Answer, OnlineReader
 from feature_assets.serving.versions import serving_versions
 from feature_assets.settings import Settings, load_settings
@@ -267,6 +268,10 @@ class FeatureStore:
     def reader(self) -> OnlineReader:
         """The online reader of the project. Who asks often keeps it: what it has compiled is reused."""
         return OnlineReader(self.project, self.online, self.ledger, self.clock, lake=self.lake)
+
+    def client(self, options: ClientOptions | None = None, *, observers: Sequence[Observer] = ()) -> OnlineClient:
+        """For programs that ask often. It lives as long as this store is open."""
+        return OnlineClient(self.project, self.reader(), options, observers=observers)
 
     def get(
         self,

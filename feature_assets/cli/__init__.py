@@ -10,6 +10,8 @@
     what-if       what a model would gain from fresher features
     retrain       ask the gate; train, compare, promote or refuse
     get           look features up online, with statuses and ages
+    serve         features over HTTP, for programs
+    keys          API keys of the server
     maintenance   compact, vacuum, repair tables; what was done to them
     ui            Dagster's UI over this project
     demo          the built-in project, end to end
@@ -26,7 +28,7 @@ import sys
 
 import typer
 
-from feature_assets.cli import data, maintenance, project, runs, ui, what_if
+from feature_assets.cli import data, maintenance, project, runs, serve, ui, what_if
 from feature_assets.cli.output import exit_code, show_error
 from feature_assets.errors import FeatureAssetsError
 
@@ -37,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (project, runs, data, what_if, maintenance, ui):
+for module in (project, runs, data, serve, what_if, maintenance, ui):
     module.register(app)
 
 

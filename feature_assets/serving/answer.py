@@ -26,7 +26,7 @@ from feature_assets.serving.status import Codes, Status, statuses
 
 T = TypeVar("T")
 
-_EXACT_IN_JSON = 2**53
+EXACT_IN_JSON = 2**53
 
 
 # Not slotted, here and below: a cached property needs the instance's dictionary.
@@ -137,7 +137,7 @@ class Answer:
         return [
             {
                 "as_of": self.as_of.isoformat(),
-                "values": {name: _plain(value) for name, value in values.items()},
+                "values": {name: plain(value) for name, value in values.items()},
                 "status": {name: found[row].value for name, found in self.status.items()},
                 "meta": {prefix: documents[row] for prefix, documents in meta.items()},
             }
@@ -154,41 +154,47 @@ def _meta_documents(meta: Meta) -> list[dict[str, object]]:
     return [
         {
             "version": meta.version,
-            "complete_through": _plain(meta.complete_through),
-            "event_at": _plain(event_at),
-            "available_at": _plain(available_at),
-            "age_seconds": _plain(age),
+            "complete_through": plain(meta.complete_through),
+            "event_at": plain(event_at),
+            "available_at": plain(available_at),
+            "age_seconds": plain(age),
             "cut": None if cut is None else {"n": cut.n, "fences": cut.fences},
             "seq": seq,
-            "cached_seconds": _plain(cached),
+            "cached_seconds": plain(cached),
         }
         for event_at, available_at, age, cut, seq, cached in rows
     ]
 
 
-def _plain(value: object) -> object:
-    """A value as JSON has it."""
+def plain(value: object, *, exact: bool = False) -> object:
+    """A value as JSON has it; `exact`: as MessagePack does, which has more numbers, and binary."""
     match value:
+        case dict():
+            return {name: plain(one, exact=exact) for name, one in value.items()}
+        case list() | tuple():
+            return [plain(one, exact=exact) for one in value]
         case bool():
             return value
-        case int():
-            return value if abs(value) <= _EXACT_IN_JSON else str(value)
-        case float():
-            return value if math.isfinite(value) else _NOT_IN_JSON.get(value, "NaN")
+        case int() | float() | bytes():
+            return value if exact else _in_json(value)
         case date():
             return value.isoformat()
         case timedelta():
             return value.total_seconds()
-        case bytes():
-            return b64encode(value).decode("ascii")
         case Decimal():
             return str(value)
-        case dict():
-            return {name: _plain(one) for name, one in value.items()}
-        case list() | tuple():
-            return [_plain(one) for one in value]
         case _:
             return value
+
+
+def _in_json(value: float | bytes) -> object:
+    match value:
+        case int():
+            return value if abs(value) <= EXACT_IN_JSON else str(value)
+        case bytes():
+            return b64encode(value).decode("ascii")
+        case _:
+            return value if math.isfinite(value) else _NOT_IN_JSON.get(value, "NaN")
 
 
 _NOT_IN_JSON = {math.inf: "Infinity", -math.inf: "-Infinity"}

@@ -1,6 +1,7 @@
 """`OnlineClient`: the features of services for programs that ask often, in their own process.
 
-    with OnlineClient.open(project=project) as client:
+    with FeatureStore.open(project=project) as store:
+        client = store.client()
         answer = client.get([{"carrier": "UA"}], service="flight_delay", max_age=timedelta(minutes=5))
 
 Invariant: an HTTP server, a program and a test go through this one object, and so through one read path. By the
@@ -98,6 +99,21 @@ class OnlineClient:
         for observer in self._observers:
             observer.answered(answer, time.perf_counter() - started)
         return answer
+
+    def warmed(self, deadline: float | None = None) -> dict[str, str]:
+        """Compile every service and reach for what it reads; by service, why it cannot answer. Empty: all can.
+
+        `deadline`: seconds for each service; default: that of the options.
+        """
+        reasons = {}
+        for name in self.services:
+            try:
+                failures = self._reader.standing(name, deadline or self._options.deadline)
+            except FeatureAssetsError as error:
+                failures = {"": error.message}
+            if failures:
+                reasons[name] = "; ".join(f"{view}: {reason}" if view else reason for view, reason in failures.items())
+        return reasons
 
     def __enter__(self) -> Self:
         return self

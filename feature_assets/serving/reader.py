@@ -8,6 +8,7 @@ It writes nothing and caches no values: only which version of a view answers, an
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +39,7 @@ from feature_assets.serving.reads import ItemReads, ReadOptions, StoreReads, Tab
 from feature_assets.serving.request import Entities, Needed, Request, parse_request
 from feature_assets.serving.row_values import RowValues
 from feature_assets.serving.stages import Stages
-from feature_assets.serving.status import Status
+from feature_assets.serving.status import Status, unknown
 from feature_assets.serving.values import values_of
 from feature_assets.serving.vector import Vector
 from feature_assets.serving.versions import REMEMBERED, Serving, ServingVersions
@@ -46,6 +47,10 @@ from feature_assets.serving.watermarks import Watermarks
 from feature_assets.serving.window_values import WindowValues
 
 __all__ = ["Answer", "Entities", "Meta", "OnlineReader", "Status"]
+
+
+_NOBODY: Final = b"\x00nobody"
+"""A key that no entity has: an encoded key starts with a MessagePack array's first byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +195,23 @@ class OnlineReader:
         table = vector.table(compiled.columns, compiled.schema)
         stages.ended("transform")
         return Answer(compiled.service.name, at, table, meta, vector.failures, codes, stages)
+
+    def standing(self, service: str, deadline: float | None = None) -> dict[str, str]:
+        """By view, why nothing can be known of it now; empty if the service can be answered. What it compiles is kept.
+
+        Raises `UnknownNameError`.
+        """
+        compiled = self._of(service)
+        now = self._clock.now()
+        # Keys that nobody has: the tables are read, and found without them.
+        lookups = [_Lookup(served, refs, [_NOBODY], []) for served, refs in compiled.views]
+        reading = _Reading(now, to_us(now), SERVED, ReadOptions.within(deadline), Stages())
+        answers = self._answers(lookups, reading)
+        return {
+            lookup.served.view.name: answer.reason or "nothing is known of it"
+            for lookup, answer in zip(lookups, answers, strict=True)
+            if unknown(answer.codes[:1]).any()
+        }
 
     def _of(self, service: str) -> _Compiled:
         compiled = self._compiled.get(service)

@@ -22,7 +22,12 @@ from feature_assets.definition.service import FeatureService
 from feature_assets.definition.view import FeatureRef
 from feature_assets.errors import InputError, NaiveTimestampError
 
-Entities = pa.Table | pa.RecordBatch | pd.DataFrame | Sequence[Mapping[str, object]]
+
+class Columns(dict[str, Sequence[object]]):
+    """Entities as columns: lists of equal length, by name."""
+
+
+Entities = pa.Table | pa.RecordBatch | pd.DataFrame | Sequence[Mapping[str, object]] | Columns
 """What may be asked with; also any frame that narwhals knows."""
 
 _MISSING: Final = object()
@@ -105,6 +110,9 @@ def parse_request(given: object, needed: Needed) -> Request:
 
     `given`: `Entities`. Raises `InputError` and what is under it.
     """
+    if isinstance(given, Columns):
+        rows, columns = _of_columns(given, needed)
+        return Request(rows, {one.name: _typed(columns[one.name], one, needed) for one in needed.fields})
     if isinstance(given, Mapping):
         raise InputError("request: one mapping was given", hint="give a list of mappings, one for each row: [{...}]")
     if isinstance(given, Sequence) and not isinstance(given, str | bytes):
@@ -126,6 +134,17 @@ def _of_mappings(given: Sequence[Any], needed: Needed) -> dict[str, pa.ChunkedAr
         row = min(incomplete)
         raise needed.refused([name for name, column in values.items() if column[row] is _MISSING], [*given[row]], row)
     return {one.name: _column(values[one.name], one) for one in needed.fields}
+
+
+def _of_columns(given: Columns, needed: Needed) -> tuple[int, dict[str, pa.ChunkedArray]]:
+    missing = [one.name for one in needed.fields if one.name not in given]
+    if missing:
+        raise needed.refused(missing, list(given))
+    lengths = {name: len(values) for name, values in given.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name!r} {length}" for name, length in lengths.items())
+        raise InputError(f"request: the columns differ in length: {listed}", hint="give a value for each entity")
+    return next(iter(lengths.values()), 0), {one.name: _column(list(given[one.name]), one) for one in needed.fields}
 
 
 def _column(values: list[object], field: RequestField) -> pa.ChunkedArray:

@@ -1,0 +1,376 @@
+"""The routes: features, what there is, how it is, and what it has done.
+
+    POST /v1/services/{service}           features of entities
+    POST /v1/services/{service}/explain   why one entity's features are what they are (verb explain)
+    GET  /v1/services                     what this key may ask for
+    GET  /v1/services/{service}           what it takes and gives
+    GET  /openapi.json                    the document of all that
+    GET  /health                          the process runs
+    GET  /ready                           it can answer: warm, the store reached, not going down
+    GET  /metrics                         for Prometheus (verb metrics)
+
+Invariant: the event loop reads and writes bytes and nothing else; a request is parsed, answered and encoded in one of a
+few threads, so that health is answered however many ask. Every request has a deadline, and is answered by then.
+"""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from feature_assets.clock import Clock
+from feature_assets.definition.service import FeatureService
+from feature_assets.serving.admission import Admission
+from feature_assets.serving.answer import Answer
+from feature_assets.serving.client import OnlineClient
+from feature_assets.serving.http.access import ANYBODY, Key, KeysFile, Verb
+from feature_assets.serving.http.audit import Entry, record
+from feature_assets.serving.http.bodies import JSON, MEDIA_TYPES, MSGPACK, REQUEST_ID, Ask, entities_of, parse, rows_of
+from feature_assets.serving.http.encoding import encoded
+from feature_assets.serving.http.limits import Limits
+from feature_assets.serving.http.openapi import document_of, schema_of
+from feature_assets.serving.http.problems import ProblemError, no_such_service, problem_of, unauthenticated
+from feature_assets.serving.http.rate import Rates
+from feature_assets.serving.metrics import ServingMetrics
+from feature_assets.serving.status import unknown
+
+Explain = Callable[[str, Mapping[str, object], Ask], bytes]
+"""Explains one entity of a service, as JSON."""
+
+GRACE: Final = 0.005
+"""Seconds that an answer that is ready at its deadline has to get out."""
+_HEADERS: Final = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
+_AUDITED: Final = frozenset({"read", "explain"})
+_GONE: Final = 499
+"""Of a caller who hung up; nobody sees it."""
+_LISTED: Final = "GET /openapi.json lists what there is"
+_REQUEST_ID: Final = re.compile(REQUEST_ID)
+
+
+@dataclass(slots=True)
+class Serving:
+    """What the routes work with. `keys`: None: anybody may ask. `draining`: it goes down, and is not ready any more."""
+
+    client: OnlineClient
+    admission: Admission
+    limits: Limits
+    clock: Clock
+    metrics: ServingMetrics
+    keys: KeysFile | None = None
+    explain: Explain | None = None
+    audited: bool = True
+    show_openapi: bool = True
+    draining: bool = False
+    services: Mapping[str, FeatureService] = field(init=False)
+    rates: Rates = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.services = self.client.services
+        self.rates = Rates(self.limits.rate)
+
+    def key(self, headers: Headers) -> Key:
+        """Who asks. Raises `ProblemError`."""
+        if self.keys is None:
+            return ANYBODY
+        key = self.keys.of(headers.get("authorization"))
+        if key is None:
+            raise unauthenticated()
+        return key
+
+    def service(self, key: Key, verb: Verb, name: str) -> FeatureService:
+        """The service, if there is one and the key may ask it. Raises `ProblemError`."""
+        found = self.services.get(name)
+        if found is None or not key.allows(verb, name):
+            raise no_such_service(name)
+        return found
+
+
+@dataclass(slots=True)
+class _Call:
+    """One request, for the audit log and the metrics. `id`: the caller's, if it brought a good one."""
+
+    verb: str
+    id: str
+    began: float = field(default_factory=time.perf_counter)
+    key: str = ""
+    service: str = ""
+    entities: int = 0
+
+
+Handler = Callable[[Serving, Request, _Call], Awaitable[Response]]
+
+
+def app_of(serving: Serving) -> Starlette:
+    """The application, over what it works with."""
+    table: list[tuple[str, str, str, Handler]] = [
+        ("POST", "/v1/services/{service}", "read", _features),
+        ("GET", "/v1/services/{service}", "schema", _service),
+        ("GET", "/v1/services", "schema", _services),
+        ("GET", "/health", "health", _health),
+        ("GET", "/ready", "health", _ready),
+        ("GET", "/metrics", "metrics", _metrics),
+    ]
+    if serving.explain is not None:
+        table.append(("POST", "/v1/services/{service}/explain", "explain", _explain))
+    if serving.show_openapi:
+        table.append(("GET", "/openapi.json", "schema", _openapi))
+    routes = [Route(path, _guarded(serving, verb, handler), methods=[method]) for method, path, verb, handler in table]
+    return Starlette(routes=routes, exception_handlers={404: _no_such_path, 405: _other_method})
+
+
+def _guarded(serving: Serving, verb: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """A handler of which every outcome is an answer, is counted and, if features were asked for, audited."""
+
+    async def handle(request: Request) -> Response:
+        given = request.headers.get("x-request-id", "")
+        call = _Call(verb, given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16))
+        code = ""
+        try:
+            response = await handler(serving, request, call)
+        except ClientDisconnect:
+            return Response(status_code=_GONE)
+        except Exception as error:  # noqa: BLE001 # every error is answered, and none in detail that is ours
+            problem = problem_of(error, call.id)
+            code = problem.code
+            response = Response(problem.body(call.id), problem.status, dict(problem.headers), JSON)
+        response.headers.update({**_HEADERS, "x-request-id": call.id})
+        seconds = time.perf_counter() - call.began
+        serving.metrics.answered_http(verb, response.status_code, seconds)
+        if serving.audited and verb in _AUDITED:
+            _audit(serving, call, response.status_code, code, seconds)
+        return response
+
+    return handle
+
+
+async def _no_such_path(request: Request, error: Exception) -> Response:
+    del request
+    return _unrouted(ProblemError(404, "unknown_path", "there is no such path", _LISTED), error)
+
+
+async def _other_method(request: Request, error: Exception) -> Response:
+    del request
+    return _unrouted(ProblemError(405, "unknown_method", "this path takes another method", _LISTED), error)
+
+
+def _unrouted(problem: ProblemError, error: Exception) -> Response:
+    call_id = secrets.token_hex(16)
+    headers = {**_HEADERS, **(getattr(error, "headers", None) or {}), "x-request-id": call_id}
+    return Response(problem.body(call_id), problem.status, headers, JSON)
+
+
+# ------------------------------------------------------------------------------------------------------------ features
+
+
+async def _features(serving: Serving, request: Request, call: _Call) -> Response:
+    key = _known(serving, request, call)
+    serving.rates.require(key.id)
+    service = serving.service(key, "read", request.path_params["service"])
+    call.service = service.name
+    media_type, accepted = _media_types(request.headers)
+    body = await _body(request, serving.limits)
+    ask = parse(body, media_type, serving.limits)
+    call.id, call.entities = ask.request_id or call.id, rows_of(ask)
+    columns = _columns(service, ask.features)
+    serving.limits.require_size(call.entities, len(columns))
+    deadline = min((ask.deadline_ms or 1e3 * serving.limits.deadline) / 1e3, serving.limits.longest_deadline)
+
+    def answered() -> tuple[int, bytes]:
+        remaining = deadline - (time.perf_counter() - call.began)
+        answer = serving.client.get(
+            entities_of(ask, service.key_columns, serving.limits),
+            service=service.name,
+            as_of=ask.as_of,
+            consistent=ask.consistent,
+            deadline=max(remaining, 0.001),
+            max_age=ask.max_age,
+            on_stale=ask.on_stale,
+            request_id=call.id,
+        )
+        content = encoded(answer, columns, media_type=accepted, detail=ask.detail, layout=ask.layout)
+        answer.stages.ended("encode")
+        serving.metrics.encoded(answer)
+        return (503 if _is_nothing_known(answer, service) else 200), content
+
+    status, content = await _within(serving, answered, deadline, call)
+    headers = {"retry-after": "1"} if status != 200 else {}  # noqa: PLR2004 - of HTTP
+    return Response(content, status, headers, accepted)
+
+
+def _is_nothing_known(answer: Answer, service: FeatureService) -> bool:
+    """Whether of all that was to be looked up nothing is known, of no entity."""
+    looked_up = [answer.codes[column.name] for column in service.output_columns if column.ref is not None]
+    return bool(len(answer)) and all(unknown(codes).all() for codes in looked_up)
+
+
+async def _within(
+    serving: Serving, work: Callable[[], tuple[int, bytes]], deadline: float, call: _Call
+) -> tuple[int, bytes]:
+    """What the work gives, in a thread, by the deadline. Raises `ProblemError` if it takes longer."""
+    remaining = deadline - (time.perf_counter() - call.began)
+    future = asyncio.wrap_future(serving.admission.submit(work, remaining))
+    try:
+        return await asyncio.wait_for(future, max(0.0, remaining) + GRACE)
+    except TimeoutError:
+        what = f"there was no answer within {1e3 * deadline:g} ms"
+        raise ProblemError(503, "deadline", what, "ask again, or with a longer deadline_ms", 1.0) from None
+
+
+def _columns(service: FeatureService, wanted: list[str] | None) -> list[str]:
+    names = [column.name for column in service.output_columns]
+    if wanted is None:
+        return names
+    other = next((name for name in wanted if name not in names), None)
+    if other is not None:
+        shown = other if len(other) <= 128 else other[:125] + "..."  # noqa: PLR2004 - of a line
+        raise ProblemError(422, "unknown_feature", f"service {service.name!r} has no {shown!r}", "GET its schema")
+    if len(set(wanted)) < len(wanted):
+        raise ProblemError(422, "invalid", "a feature is asked for twice", "ask for each once")
+    return wanted
+
+
+def _media_types(headers: Headers) -> tuple[str, str]:
+    """What the body is in, and what the answer is to be in. Raises `ProblemError`."""
+    given = headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if given not in MEDIA_TYPES:
+        raise ProblemError(415, "media_type", f"a body in {given[:80]!r} is not read", f"send {JSON} or {MSGPACK}")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise ProblemError(415, "encoding", "a compressed body is not read", "send it as it is")
+    accepted = headers.get("accept", "*/*").lower()
+    for one in (given, *MEDIA_TYPES):
+        if one in accepted:
+            return given, one
+    if "*/*" in accepted or "application/*" in accepted:
+        return given, given
+    raise ProblemError(406, "media_type", "what is accepted cannot be given", f"accept {JSON} or {MSGPACK}")
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    """The body, read no further than is taken. Raises `LimitError`."""
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit():
+        limits.require_body(int(length[:12]))
+    parts, size = [], 0
+    async with asyncio.timeout(limits.longest_deadline):
+        async for part in request.stream():
+            size += len(part)
+            limits.require_body(size)
+            parts.append(part)
+    return b"".join(parts)
+
+
+# ------------------------------------------------------------------------------------------------------------- others
+
+
+async def _services(serving: Serving, request: Request, call: _Call) -> Response:
+    key = _known(serving, request, call)
+    return _json({"services": [_listed(one) for name, one in serving.services.items() if key.allows("read", name)]})
+
+
+async def _service(serving: Serving, request: Request, call: _Call) -> Response:
+    key = _known(serving, request, call)
+    return _json(schema_of(serving.service(key, "read", request.path_params["service"])))
+
+
+async def _openapi(serving: Serving, request: Request, call: _Call) -> Response:
+    key = _known(serving, request, call)
+    allowed = [one for name, one in serving.services.items() if key.allows("read", name)]
+    return _json(document_of(allowed, serving.limits, keys=serving.keys is not None))
+
+
+async def _metrics(serving: Serving, request: Request, call: _Call) -> Response:
+    if not _known(serving, request, call).allows("metrics", None):
+        raise ProblemError(403, "forbidden", "this key may not read metrics", "use one with the verb metrics")
+    return Response(serving.metrics.exposed(), media_type=serving.metrics.MEDIA_TYPE)
+
+
+async def _health(serving: Serving, request: Request, call: _Call) -> Response:
+    del serving, request, call
+    return _json({"status": "alive"})
+
+
+async def _explain(serving: Serving, request: Request, call: _Call) -> Response:
+    key = _known(serving, request, call)
+    service = serving.service(key, "explain", request.path_params["service"])
+    explain = serving.explain
+    if explain is None:
+        raise no_such_service(service.name)
+    call.service = service.name
+    ask = parse(await _body(request, serving.limits), JSON, serving.limits)
+    columns = entities_of(ask, service.key_columns, serving.limits)
+    call.entities = rows_of(ask)
+    if call.entities != 1:
+        raise ProblemError(422, "invalid", f"{call.entities} entities are to be explained", "ask for one at a time")
+    entity = {name: values[0] for name, values in columns.items()}
+    work = lambda: (200, explain(service.name, entity, ask))  # noqa: E731 - one line that is run elsewhere
+    _, content = await _within(serving, work, serving.limits.longest_deadline, call)
+    return Response(content, media_type=JSON)
+
+
+async def _ready(serving: Serving, request: Request, call: _Call) -> Response:
+    del request
+    if serving.draining:
+        return _json({"status": "draining"}, 503)
+    try:
+        _, content = await _within(serving, lambda: (200, _standing(serving)), serving.limits.deadline, call)
+    except Exception as error:  # noqa: BLE001 # whatever it is, it is not ready, and says why
+        problem = problem_of(error, call.id)
+        return _json({"status": "not ready", "reasons": {"server": problem.message}}, 503)
+    reasons = msgspec.json.decode(content, type=dict[str, str])
+    if reasons:
+        return _json({"status": "not ready", "reasons": reasons}, 503)
+    return _json({"status": "ready", "services": list(serving.services)})
+
+
+def _standing(serving: Serving) -> bytes:
+    return msgspec.json.encode(serving.client.warmed())
+
+
+def _known(serving: Serving, request: Request, call: _Call) -> Key:
+    key = serving.key(request.headers)
+    call.key = key.id
+    return key
+
+
+def _listed(service: FeatureService) -> dict[str, object]:
+    return {
+        "name": service.name,
+        "description": service.description,
+        "needs": [one.name for one in service.key_columns],
+        "features": len(service.output_columns),
+    }
+
+
+def _json(document: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(document), status, media_type=JSON)
+
+
+def _audit(serving: Serving, call: _Call, status: int, code: str, seconds: float) -> None:
+    record(
+        Entry(
+            at=serving.clock.now().isoformat(),
+            key=call.key,
+            verb=call.verb,
+            status=status,
+            milliseconds=round(1e3 * seconds, 3),
+            request_id=call.id,
+            service=call.service,
+            entities=call.entities,
+            code=code,
+        )
+    )

@@ -1,0 +1,140 @@
+"""Metrics of serving, for Prometheus.
+
+Invariant: labels are names from definitions and small fixed sets, so that their number is known beforehand. What is
+counted elsewhere (admission, cache, breaker, stores) is read from there when it is asked for.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from feature_assets.definition.naming import SEPARATOR
+from feature_assets.errors import FeatureAssetsError, UnknownNameError
+from feature_assets.serving.answer import Answer
+from feature_assets.serving.status import Status
+
+BUCKETS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Seconds: from what a lookup of one entity takes to what nobody waits for."""
+_SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+Counts = npt.NDArray[np.int64]
+Numbers = Callable[[], Mapping[str, int]]
+"""What somebody has counted, by name; a name that ends in `_now` is of this moment, any other since the start."""
+
+
+class ServingMetrics:
+    """An `Observer` of a client, and what the HTTP server counts. `others`: by name, whose numbers are exposed too."""
+
+    MEDIA_TYPE: ClassVar[str] = CONTENT_TYPE_LATEST
+
+    def __init__(self, others: Mapping[str, Numbers] | None = None) -> None:
+        registry = self._registry = CollectorRegistry()
+        self._stages = Histogram(
+            "feature_assets_stage_seconds",
+            "Time of a stage of a request.",
+            ("service", "stage"),
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._requests = Histogram(
+            "feature_assets_request_seconds",
+            "Time of a request in the client.",
+            ("service",),
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._failures = Counter(
+            "feature_assets_failures", "Requests that got no answer.", ("service", "error"), registry=registry
+        )
+        self._entities = Histogram(
+            "feature_assets_entities", "Entities of a request.", ("service",), buckets=_SIZES, registry=registry
+        )
+        self._statuses = Counter(
+            "feature_assets_values", "Values answered, by status.", ("service", "view", "status"), registry=registry
+        )
+        self._staleness = Gauge(
+            "feature_assets_staleness_seconds",
+            "How far the complete state of a view lies behind the last answer.",
+            ("service", "view"),
+            registry=registry,
+        )
+        self._http = Histogram(
+            "feature_assets_http_request_seconds",
+            "Time of a request over HTTP.",
+            ("verb", "status"),
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        registry.register(_Others(dict(others or {})))
+
+    def answered(self, answer: Answer, seconds: float) -> None:
+        """See `Observer`."""
+        service = answer.service
+        self._requests.labels(service).observe(seconds)
+        self._entities.labels(service).observe(len(answer))
+        for stage, taken in answer.stages.seconds.items():
+            self._stages.labels(service, stage).observe(taken)
+        for prefix, counts in _counted(answer).items():
+            for code in np.flatnonzero(counts).tolist():
+                self._statuses.labels(service, prefix, _NAMES[code]).inc(int(counts[code]))
+        for prefix, meta in answer.meta.items():
+            if meta.complete_through is not None:
+                behind = max(0.0, (answer.as_of - meta.complete_through).total_seconds())
+                self._staleness.labels(service, prefix).set(behind)
+
+    def failed(self, service: str, error: FeatureAssetsError, seconds: float) -> None:
+        """See `Observer`."""
+        del seconds
+        # A name that nobody defined is no label.
+        known = "" if isinstance(error, UnknownNameError) else service
+        self._failures.labels(known, type(error).__name__).inc()
+
+    def encoded(self, answer: Answer) -> None:
+        """An answer was encoded, after it was observed."""
+        self._stages.labels(answer.service, "encode").observe(answer.stages.seconds["encode"])
+
+    def answered_http(self, verb: str, status: int, seconds: float) -> None:
+        """The HTTP server has answered."""
+        self._http.labels(verb, str(status)).observe(seconds)
+
+    def exposed(self) -> bytes:
+        """All of it, in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+
+_NAMES: Final = [status.value for status in Status]
+
+
+def _counted(answer: Answer) -> dict[str, Counts]:
+    """How many values of each view (or on-demand view) have each status."""
+    found: dict[str, Counts] = {}
+    # Columns of a view without nulls share their codes, which are counted once.
+    known: dict[int, Counts] = {}
+    for column, codes in answer.codes.items():
+        counts = known.get(id(codes))
+        if counts is None:
+            counts = known[id(codes)] = np.bincount(codes, minlength=len(_NAMES))
+        prefix = column.partition(SEPARATOR)[0]
+        found[prefix] = found[prefix] + counts if prefix in found else counts
+    return found
+
+
+class _Others:
+    """What others have counted, as it is when it is asked for."""
+
+    def __init__(self, numbers: Mapping[str, Numbers]) -> None:
+        self._numbers = numbers
+
+    def collect(self) -> Iterator[Metric]:
+        """As prometheus_client asks for it."""
+        for prefix, numbers in self._numbers.items():
+            for name, value in numbers().items():
+                whole = f"feature_assets_{prefix}_{name}"
+                if name.endswith("_now"):
+                    yield GaugeMetricFamily(whole, f"{prefix}: {name}", value=value)
+                else:
+                    yield CounterMetricFamily(whole, f"{prefix}: {name}, since the start", value=value)
