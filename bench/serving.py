@@ -160,7 +160,7 @@ def spread(taken: Mapping[str, Samples]) -> dict[str, float]:
 
 @contextmanager
 def our_server(world: World) -> Iterator[int]:
-    """`feature-assets serve`, in a process of its own, with one worker, reading the store for every request."""
+    """`feature-assets serve`, in a process of its own, reading the store for every request."""
     environment = {
         **world.environment,
         "FEATURE_ASSETS_PROJECT": "harness.served:project",
@@ -168,8 +168,8 @@ def our_server(world: World) -> Iterator[int]:
     }
 
     def command(port: int) -> list[str]:
-        serve = [str(Path(sys.executable).with_name("feature-assets")), "serve", "--port", str(port), "--workers", "1"]
-        return [*serve, "--no-cache", "--no-audit"]
+        serve = [str(Path(sys.executable).with_name("feature-assets")), "serve", "--port", str(port)]
+        return [*serve, "--no-audit", "--deadline-ms", "10000"]
 
     with running("feature-assets serve", command, is_ready, environment=environment) as port:
         yield port
@@ -180,12 +180,12 @@ def bare_server() -> Iterator[int]:
     """A server of the same make that sends as many bytes as the path says."""
 
     def command(port: int) -> list[str]:
-        options = ["--interface", "asgi", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
-        return [str(Path(sys.executable).with_name("granian")), *options, "harness.bare_http:app"]
+        options = ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--lifespan", "off"]
+        return [str(Path(sys.executable).with_name("uvicorn")), *options, "harness.bare_http:app"]
 
     environment = {"PYTHONPATH": str(ROOT / "bench")}
     with running(
-        "granian", command, lambda port: _status(port, "/10") == http.client.OK, environment=environment
+        "uvicorn", command, lambda port: _status(port, "/10") == http.client.OK, environment=environment
     ) as port:
         yield port
 

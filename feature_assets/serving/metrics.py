@@ -5,13 +5,14 @@ counted elsewhere (admission, cache, breaker, stores) is read from there when it
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics import MetricWrapperBase
 
 from feature_assets.definition.naming import SEPARATOR
 from feature_assets.errors import FeatureAssetsError, UnknownNameError
@@ -21,6 +22,7 @@ from feature_assets.serving.status import Status
 BUCKETS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds: from what a lookup of one entity takes to what nobody waits for."""
 _SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+MetricOf = TypeVar("MetricOf", bound=MetricWrapperBase)
 Counts = npt.NDArray[np.int64]
 Numbers = Callable[[], Mapping[str, int]]
 """What somebody has counted, by name; a name that ends in `_now` is of this moment, any other since the start."""
@@ -33,6 +35,7 @@ class ServingMetrics:
 
     def __init__(self, others: Mapping[str, Numbers] | None = None) -> None:
         registry = self._registry = CollectorRegistry()
+        self._known: dict[tuple[int, tuple[str, ...]], Any] = {}
         self._stages = Histogram(
             "feature_assets_stage_seconds",
             "Time of a stage of a request.",
@@ -74,17 +77,17 @@ class ServingMetrics:
     def answered(self, answer: Answer, seconds: float) -> None:
         """See `Observer`."""
         service = answer.service
-        self._requests.labels(service).observe(seconds)
-        self._entities.labels(service).observe(len(answer))
+        self._of(self._requests, service).observe(seconds)
+        self._of(self._entities, service).observe(len(answer))
         for stage, taken in answer.stages.seconds.items():
-            self._stages.labels(service, stage).observe(taken)
+            self._of(self._stages, service, stage).observe(taken)
         for prefix, counts in _counted(answer).items():
             for code in np.flatnonzero(counts).tolist():
-                self._statuses.labels(service, prefix, _NAMES[code]).inc(int(counts[code]))
+                self._of(self._statuses, service, prefix, _NAMES[code]).inc(int(counts[code]))
         for prefix, meta in answer.meta.items():
             if meta.complete_through is not None:
                 behind = max(0.0, (answer.as_of - meta.complete_through).total_seconds())
-                self._staleness.labels(service, prefix).set(behind)
+                self._of(self._staleness, service, prefix).set(behind)
 
     def failed(self, service: str, error: FeatureAssetsError, seconds: float) -> None:
         """See `Observer`."""
@@ -95,11 +98,19 @@ class ServingMetrics:
 
     def encoded(self, answer: Answer) -> None:
         """An answer was encoded, after it was observed."""
-        self._stages.labels(answer.service, "encode").observe(answer.stages.seconds["encode"])
+        self._of(self._stages, answer.service, "encode").observe(answer.stages.seconds["encode"])
 
     def answered_http(self, verb: str, status: int, seconds: float) -> None:
         """The HTTP server has answered."""
-        self._http.labels(verb, str(status)).observe(seconds)
+        self._of(self._http, verb, str(status)).observe(seconds)
+
+    def _of(self, metric: MetricOf, *labels: str) -> MetricOf:
+        """The metric with these labels, which is looked up once."""
+        place = (id(metric), labels)
+        known: MetricOf | None = self._known.get(place)
+        if known is None:
+            known = self._known[place] = metric.labels(*labels)
+        return known
 
     def exposed(self) -> bytes:
         """All of it, in Prometheus's text format."""

@@ -49,12 +49,12 @@ Explain = Callable[[str, Mapping[str, object], Ask], bytes]
 
 GRACE: Final = 0.005
 """Seconds that an answer that is ready at its deadline has to get out."""
-_HEADERS: Final = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-}
+_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
 _AUDITED: Final = frozenset({"read", "explain"})
 _GONE: Final = 499
 """Of a caller who hung up; nobody sees it."""
@@ -112,6 +112,20 @@ class _Call:
     entities: int = 0
 
 
+class Reply(Response):
+    """An answer with the headers that all have. Its content is bytes already."""
+
+    def __init__(
+        self, content: bytes, status: int = 200, media_type: str = JSON, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status_code = status
+        self.body = content
+        self.background = None
+        length = (b"content-length", str(len(content)).encode())
+        more = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
+        self.raw_headers = [*_HEADERS, length, (b"content-type", media_type.encode()), *more]
+
+
 Handler = Callable[[Serving, Request, _Call], Awaitable[Response]]
 
 
@@ -147,8 +161,8 @@ def _guarded(serving: Serving, verb: str, handler: Handler) -> Callable[[Request
         except Exception as error:  # noqa: BLE001 # every error is answered, and none in detail that is ours
             problem = problem_of(error, call.id)
             code = problem.code
-            response = Response(problem.body(call.id), problem.status, dict(problem.headers), JSON)
-        response.headers.update({**_HEADERS, "x-request-id": call.id})
+            response = Reply(problem.body(call.id), problem.status, headers=problem.headers)
+        response.raw_headers.append((b"x-request-id", call.id.encode()))
         seconds = time.perf_counter() - call.began
         serving.metrics.answered_http(verb, response.status_code, seconds)
         if serving.audited and verb in _AUDITED:
@@ -170,8 +184,8 @@ async def _other_method(request: Request, error: Exception) -> Response:
 
 def _unrouted(problem: ProblemError, error: Exception) -> Response:
     call_id = secrets.token_hex(16)
-    headers = {**_HEADERS, **(getattr(error, "headers", None) or {}), "x-request-id": call_id}
-    return Response(problem.body(call_id), problem.status, headers, JSON)
+    headers = {**(getattr(error, "headers", None) or {}), "x-request-id": call_id}
+    return Reply(problem.body(call_id), problem.status, headers=headers)
 
 
 # ------------------------------------------------------------------------------------------------------------ features
@@ -208,8 +222,7 @@ async def _features(serving: Serving, request: Request, call: _Call) -> Response
         return (503 if _is_nothing_known(answer, service) else 200), content
 
     status, content = await _within(serving, answered, deadline, call)
-    headers = {"retry-after": "1"} if status != 200 else {}  # noqa: PLR2004 - of HTTP
-    return Response(content, status, headers, accepted)
+    return Reply(content, status, accepted, {} if status == 200 else {"retry-after": "1"})  # noqa: PLR2004 - of HTTP
 
 
 def _is_nothing_known(answer: Answer, service: FeatureService) -> bool:
@@ -296,7 +309,7 @@ async def _openapi(serving: Serving, request: Request, call: _Call) -> Response:
 async def _metrics(serving: Serving, request: Request, call: _Call) -> Response:
     if not _known(serving, request, call).allows("metrics", None):
         raise ProblemError(403, "forbidden", "this key may not read metrics", "use one with the verb metrics")
-    return Response(serving.metrics.exposed(), media_type=serving.metrics.MEDIA_TYPE)
+    return Reply(serving.metrics.exposed(), media_type=serving.metrics.MEDIA_TYPE)
 
 
 async def _health(serving: Serving, request: Request, call: _Call) -> Response:
@@ -319,7 +332,7 @@ async def _explain(serving: Serving, request: Request, call: _Call) -> Response:
     entity = {name: values[0] for name, values in columns.items()}
     work = lambda: (200, explain(service.name, entity, ask))  # noqa: E731 - one line that is run elsewhere
     _, content = await _within(serving, work, serving.limits.longest_deadline, call)
-    return Response(content, media_type=JSON)
+    return Reply(content)
 
 
 async def _ready(serving: Serving, request: Request, call: _Call) -> Response:
@@ -357,7 +370,7 @@ def _listed(service: FeatureService) -> dict[str, object]:
 
 
 def _json(document: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(document), status, media_type=JSON)
+    return Reply(msgspec.json.encode(document), status)
 
 
 def _audit(serving: Serving, call: _Call, status: int, code: str, seconds: float) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -45,7 +46,13 @@ def encoded(answer: Answer, columns: Sequence[str], *, media_type: str, detail: 
         ]
     else:
         document["values"] = values
-        document["status"] = {name: status_of(answer.codes[name]) for name in columns}
+        # Columns of a view without nulls share their codes.
+        known: dict[int, str | list[str]] = {}
+        for name in columns:
+            codes = answer.codes[name]
+            if id(codes) not in known:
+                known[id(codes)] = status_of(codes)
+        document["status"] = {name: known[id(answer.codes[name])] for name in columns}
     document["views"] = {prefix: _view(meta, full=detail == "full") for prefix, meta in answer.meta.items()}
     document["failures"] = dict(answer.failures)
     return (_msgpack if exact else _json).encode(document)
@@ -61,41 +68,46 @@ def status_of(codes: Codes) -> str | list[str]:
 def values_of(column: pa.ChunkedArray, *, exact: bool) -> list[Any]:
     """The values of a column, as JSON has them, or, where `exact`, as MessagePack does."""
     array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    dtype = array.type
-    if pa.types.is_floating(dtype) or pa.types.is_integer(dtype):
-        return _numbers(array, exact=exact)
-    if pa.types.is_string(dtype) or pa.types.is_boolean(dtype):
-        texts: list[Any] = array.to_pylist()
-        return texts
-    found = array.to_pylist()
-    return [plain(value, exact=exact) for value in found]
+    kind = _KINDS.get(array.type.id)
+    if kind is None:
+        return [plain(value, exact=exact) for value in array.to_pylist()]
+    if kind == "as it is":
+        found: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
+        return found
+    return _numbers(array, kind, exact=exact)
 
 
-def _numbers(array: pa.Array, *, exact: bool) -> list[Any]:
+_KINDS: Final = {
+    **{one.id: "as it is" for one in (pa.string(), pa.large_string(), pa.bool_())},
+    **{one.id: "as it is" for one in (pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint16(), pa.uint32())},
+    **{one.id: "integer" for one in (pa.int64(), pa.uint64())},
+    **{one.id: "float" for one in (pa.float16(), pa.float32(), pa.float64())},
+}
+"""By type, how its values are told; all others by `plain`, one by one."""
+
+
+def _numbers(array: pa.Array, kind: str, *, exact: bool) -> list[Any]:
     null = None
     if array.null_count:
         null = np.flatnonzero(np.asarray(array.is_null()))
         array = pc.fill_null(array, 0)
     numbers = array.to_numpy(zero_copy_only=False)
     found: list[Any] = numbers.tolist()
-    if not exact:
-        odd = ~np.isfinite(numbers) if numbers.dtype.kind == "f" else _is_large(numbers)
-        for row in np.flatnonzero(odd).tolist():
-            found[row] = plain(found[row])
+    if not exact and len(numbers):
+        usual = np.isfinite(numbers) if kind == "float" else _is_exact(numbers)
+        if not usual.all():
+            for row in np.flatnonzero(~usual).tolist():
+                found[row] = plain(found[row])
     if null is not None:
         for row in null.tolist():
             found[row] = None
     return found
 
 
-def _is_large(numbers: Any) -> Any:  # noqa: ANN401 - integers of any width
-    if numbers.dtype.itemsize < 8:  # noqa: PLR2004 - bytes of the widest
-        return np.zeros(0, np.bool_)
-    return (
-        (numbers > EXACT_IN_JSON)
-        if numbers.dtype.kind == "u"
-        else (numbers > EXACT_IN_JSON) | (numbers < -EXACT_IN_JSON)
-    )
+def _is_exact(numbers: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which integers every reader of JSON takes for what they are."""
+    mask: npt.NDArray[np.bool_] = numbers <= EXACT_IN_JSON
+    return mask if numbers.dtype.kind == "u" else mask & (numbers >= -EXACT_IN_JSON)
 
 
 def _view(meta: Meta, *, full: bool) -> dict[str, Any]:
