@@ -73,7 +73,9 @@ def parse(body: bytes, media_type: str, limits: Limits) -> Ask:
         raise MalformedError(f"the body is no request: {what}", hint="GET /openapi.json says what one is") from error
     if (ask.entities is None) == (ask.columns is None):
         raise MalformedError("the body is no request: exactly one of entities and columns is needed", hint=_EXAMPLE)
-    if media_type != JSON or body.count(b"[") + body.count(b"{") > len(ask.entities or ask.columns or ()) + 4:
+    # A request has two brackets of its own, and one for each entity or column: the others might be in one another.
+    others = body.count(b"[") + body.count(b"{") - 2 - len(ask.entities or ask.columns or ())
+    if media_type != JSON or 2 + others > limits.depth:
         limits.require_depth(ask.entities if ask.columns is None else ask.columns)
     return ask
 

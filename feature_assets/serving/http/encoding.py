@@ -79,7 +79,7 @@ def values_of(column: pa.ChunkedArray, *, exact: bool) -> list[Any]:
 
 _KINDS: Final = {
     **{one.id: "as it is" for one in (pa.string(), pa.large_string(), pa.bool_())},
-    **{one.id: "as it is" for one in (pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint16(), pa.uint32())},
+    **{one.id: "small" for one in (pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint16(), pa.uint32())},
     **{one.id: "integer" for one in (pa.int64(), pa.uint64())},
     **{one.id: "float" for one in (pa.float16(), pa.float32(), pa.float64())},
 }
@@ -93,7 +93,7 @@ def _numbers(array: pa.Array, kind: str, *, exact: bool) -> list[Any]:
         array = pc.fill_null(array, 0)
     numbers = array.to_numpy(zero_copy_only=False)
     found: list[Any] = numbers.tolist()
-    if not exact and len(numbers):
+    if not exact and kind != "small" and len(numbers):
         usual = np.isfinite(numbers) if kind == "float" else _is_exact(numbers)
         if not usual.all():
             for row in np.flatnonzero(~usual).tolist():

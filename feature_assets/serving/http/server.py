@@ -52,7 +52,20 @@ def serve(serving: Serving, listening: Listening, started: Callable[[], None]) -
 
     Raises `SettingsError` if the address cannot be listened on.
     """
-    config = uvicorn.Config(
+    server = _Server(config_of(serving, listening), serving, listening, started)
+    try:
+        server.run()
+    except SystemExit as error:
+        # Uvicorn's way of saying that it could not start; the log has said why.
+        what = f"{listening.address}: cannot be listened on"
+        raise SettingsError(what, hint="is the port in use, or a file of TLS not readable?") from error
+    finally:
+        serving.admission.close(listening.grace)
+
+
+def config_of(serving: Serving, listening: Listening) -> uvicorn.Config:
+    """How uvicorn serves it."""
+    return uvicorn.Config(
         app_of(serving),
         host=listening.host,
         port=listening.port,
@@ -70,15 +83,6 @@ def serve(serving: Serving, listening: Listening, started: Callable[[], None]) -
         ssl_certfile=listening.certificate,
         ssl_keyfile=None if listening.private_key is None else str(listening.private_key),
     )
-    server = _Server(config, serving, listening, started)
-    try:
-        server.run()
-    except SystemExit as error:
-        # Uvicorn's way of saying that it could not start; the log has said why.
-        what = f"{listening.address}: cannot be listened on"
-        raise SettingsError(what, hint="is the port in use, or a file of TLS not readable?") from error
-    finally:
-        serving.admission.close(listening.grace)
 
 
 class _Server(uvicorn.Server):
