@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -22,6 +22,8 @@ from feature_assets.errors import SettingsError
 from feature_assets.serving.http.app import Serving, app_of
 from feature_assets.serving.http.limits import Limits
 
+_NEW_FOR: Final = 0.25
+"""Seconds that a connection is new, when the server ends."""
 _log = logging.getLogger("feature_assets.serving")
 
 
@@ -132,6 +134,7 @@ class _Bounded(HttpToolsProtocol):
         super().__init__(*given, **named)
         self._limits = limits
         self._head = 0
+        self._ending = False
         self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -139,7 +142,7 @@ class _Bounded(HttpToolsProtocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle = self._begun()
         if self._late is None and (cycle is None or cycle.response_complete):
             self._wait()
         if self._late is not None:
@@ -152,6 +155,24 @@ class _Bounded(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._arrived()
         super().on_headers_complete()
+        if self._ending and (cycle := self._begun()) is not None:
+            cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The server ends. A connection that is new may have sent its request already: that is answered first."""
+        self._ending = True
+        if self._begun() is None:
+            self.loop.call_later(_NEW_FOR, self._close_unused)
+        else:
+            super().shutdown()
+
+    def _begun(self) -> RequestResponseCycle | None:
+        """The last request of the connection; None before the first."""
+        return self.cycle
+
+    def _close_unused(self) -> None:
+        if self._begun() is None and not self.transport.is_closing():
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._arrived()
