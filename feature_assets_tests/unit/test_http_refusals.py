@@ -92,7 +92,7 @@ def assert_is_problem(body: bytes) -> dict[str, str]:
         (b'{"entities": "JFK"}', 400, "Expected `array"),
         (b'{"entities": ["JFK"]}', 400, "Expected `object`"),
         (b'{"entities": [{"airport": "JFK"}], "as_of": "2024-03-02T00:00:00"}', 400, "timezone"),
-        (b'{"entities": [{"airport": "JFK"}], "deadline_ms": 0}', 400, "> 0"),
+        (b'{"entities": [{"airport": "JFK"}], "deadline_ms": 0}', 400, ">= 1"),
         (b'{"entities": [{"airport": "JFK"}], "max_age_seconds": -1}', 400, ">= 0"),
         (b'{"entities": [{"airport": "JFK"}], "on_stale": "skip"}', 400, "Invalid enum"),
         (b'{"entities": [{"airport": "JFK"}], "request_id": "a b"}', 400, "regex"),

@@ -126,6 +126,7 @@ class Reply(Response):
         self.raw_headers = [*_HEADERS, length, (b"content-type", media_type.encode()), *more]
 
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[Serving, Request, _Call], Awaitable[Response]]
 
 
@@ -143,11 +144,26 @@ def app_of(serving: Serving) -> Starlette:
         table.append(("POST", "/v1/services/{service}/explain", "explain", _explain))
     if serving.show_openapi:
         table.append(("GET", "/openapi.json", "schema", _openapi))
-    routes = [Route(path, _guarded(serving, verb, handler), methods=[method]) for method, path, verb, handler in table]
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for method, path, verb, handler in table:
+        paths.setdefault(path, {})[method] = _guarded(serving, verb, handler)
+    routes = [Route(path, _by_method(endpoints), methods=list(endpoints)) for path, endpoints in paths.items()]
     return Starlette(routes=routes, exception_handlers={404: _no_such_path, 405: _other_method})
 
 
-def _guarded(serving: Serving, verb: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
+    """One endpoint for a path, so that its other methods are told as one list."""
+    if len(endpoints) == 1:
+        return next(iter(endpoints.values()))
+    reads = endpoints["GET"]
+
+    async def handle(request: Request) -> Response:
+        return await endpoints.get(request.method, reads)(request)
+
+    return handle
+
+
+def _guarded(serving: Serving, verb: str, handler: Handler) -> Endpoint:
     """A handler of which every outcome is an answer, is counted and, if features were asked for, audited."""
 
     async def handle(request: Request) -> Response:
@@ -202,7 +218,7 @@ async def _features(serving: Serving, request: Request, call: _Call) -> Response
     call.id, call.entities = ask.request_id or call.id, rows_of(ask)
     columns = _columns(service, ask.features)
     serving.limits.require_size(call.entities, len(columns))
-    deadline = min((ask.deadline_ms or 1e3 * serving.limits.deadline) / 1e3, serving.limits.longest_deadline)
+    deadline = serving.limits.within(ask.deadline_ms)
 
     def answered() -> tuple[int, bytes]:
         remaining = deadline - (time.perf_counter() - call.began)

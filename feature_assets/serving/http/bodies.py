@@ -37,11 +37,11 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     `detail`: `status`, or `full` with times, ages, cuts and seqs. `layout`: of the answer.
     """
 
-    entities: list[dict[str, Any]] | None = None
-    columns: dict[str, list[Any]] | None = None
+    entities: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+    columns: dict[str, list[Any]] | msgspec.UnsetType = msgspec.UNSET
     as_of: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     consistent: bool = False
-    deadline_ms: Annotated[float, msgspec.Meta(gt=0, le=600_000)] | None = None
+    deadline_ms: Annotated[float, msgspec.Meta(ge=1, le=600_000)] | None = None
     max_age_seconds: Seconds | None = None
     on_stale: OnStale = "serve"
     features: list[str] | None = None
@@ -71,12 +71,12 @@ def parse(body: bytes, media_type: str, limits: Limits) -> Ask:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError) as error:
         what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise MalformedError(f"the body is no request: {what}", hint="GET /openapi.json says what one is") from error
-    if (ask.entities is None) == (ask.columns is None):
+    if isinstance(ask.entities, msgspec.UnsetType) == isinstance(ask.columns, msgspec.UnsetType):
         raise MalformedError("the body is no request: exactly one of entities and columns is needed", hint=_EXAMPLE)
     # A request has two brackets of its own, and one for each entity or column: the others might be in one another.
     others = body.count(b"[") + body.count(b"{") - 2 - len(ask.entities or ask.columns or ())
     if media_type != JSON or 2 + others > limits.depth:
-        limits.require_depth(ask.entities if ask.columns is None else ask.columns)
+        limits.require_depth(ask.entities or ask.columns)
     return ask
 
 
@@ -85,10 +85,10 @@ def entities_of(ask: Ask, fields: Sequence[RequestField], limits: Limits) -> Col
 
     Raises `InputError` and `LimitError`.
     """
-    if ask.columns is not None:
+    if ask.columns:
         columns: Mapping[str, list[Any]] = ask.columns
     else:
-        columns = _columns_of(ask.entities or [], fields)
+        columns = {} if ask.columns == {} else _columns_of(ask.entities or [], fields)
     found = Columns()
     for field in fields:
         if field.name not in columns:
@@ -105,7 +105,7 @@ def entities_of(ask: Ask, fields: Sequence[RequestField], limits: Limits) -> Col
 
 def rows_of(ask: Ask) -> int:
     """How many entities are asked for."""
-    if ask.columns is not None:
+    if ask.columns:
         return max(map(len, ask.columns.values()), default=0)
     return len(ask.entities or ())
 

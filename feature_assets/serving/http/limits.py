@@ -31,11 +31,21 @@ class Limits:
     key: int = 1024
     depth: int = 8
     deadline: float = 1.0
+    shortest_deadline: float = 0.001
     longest_deadline: float = 10.0
     header_wait: float = 10.0
     head: int = 32 * 1024
     connections: int = 1_000
     rate: float | None = None
+
+    def within(self, milliseconds: float | None) -> float:
+        """The deadline of a request in seconds. Raises `LimitError`."""
+        if milliseconds is None:
+            return self.deadline
+        if milliseconds < 1e3 * self.shortest_deadline:
+            what = f"deadline_ms: {milliseconds:g} is less than {1e3 * self.shortest_deadline:g}"
+            raise LimitError(what, hint="leave it more time", status=400)
+        return min(milliseconds / 1e3, self.longest_deadline)
 
     def require_body(self, size: int) -> None:
         """Raises `LimitError`."""

@@ -106,7 +106,14 @@ def _asked(service: FeatureService, limits: Limits) -> dict[str, Any]:
     entity = {"type": "object", "properties": fields, "required": names}
     lists = {name: {"type": "array", "items": schema, "maxItems": limits.entities} for name, schema in fields.items()}
     properties["entities"] = {"type": "array", "items": entity, "maxItems": limits.entities}
-    properties["columns"] = {"type": "object", "properties": lists, "required": names}
+    properties["columns"] = {
+        "type": "object",
+        "properties": lists,
+        "required": names,
+        "additionalProperties": {"type": "array"},
+    }
+    least, most = 1e3 * limits.shortest_deadline, 600_000
+    properties["deadline_ms"] = {"anyOf": [{"type": "number", "minimum": least, "maximum": most}, {"type": "null"}]}
     outputs = [column.name for column in service.output_columns]
     properties["features"] = {
         "anyOf": [{"type": "array", "items": {"enum": outputs}, "uniqueItems": True}, {"type": "null"}]
