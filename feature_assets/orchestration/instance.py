@@ -16,7 +16,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy.exc import SQLAlchemyError
-from yaml import YAMLError  # type: ignore[import-untyped] # it comes with Dagster, without stubs
+from yaml import YAMLError
 
 from feature_assets.errors import SettingsError
 from feature_assets.orchestration.compute_logs import InProcessComputeLogManager

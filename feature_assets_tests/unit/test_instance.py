@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped] # it comes with Dagster, without stubs
+import yaml
 
 from feature_assets.errors import SettingsError
 from feature_assets.orchestration.instance import dagster_home, open_instance, project_home

@@ -35,7 +35,12 @@ ORDER = (
     {"examples", "testing"},
     {"orchestration"},
     {"definitions"},
-    {"cli", "examples.flights.demo", "examples.flights.demo_summary"},  # the demo is a program, not a definition
+    {
+        "cli",
+        "examples.flights.demo",
+        "examples.flights.demo_serving",
+        "examples.flights.demo_summary",
+    },  # the demo is a program, not a definition
     {"__main__"},
 )
 """Everything directly under the package, from the ground up: each imports its own row and the rows above it here.

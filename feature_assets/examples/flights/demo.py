@@ -6,6 +6,7 @@
     last week   day by day: yesterday's flights as they were known at 06:30, late corrections, push by the sensor
     retraining  drift of the last week, a fresh training set, the gate, a challenger against the champion
     lookup      the features of a flight that departs next, with statuses and ages
+    serving     the same over HTTP, and how long that takes
 
 Invariant: it can be interrupted and started again at any point: what is there is not done twice, and the clock never
 goes back. It computes every figure that it prints.
@@ -26,7 +27,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from feature_assets.cli.output import err, out, terminal
 from feature_assets.clock import ReplayClock
 from feature_assets.errors import FeatureAssetsError, SettingsError
-from feature_assets.examples.flights.demo_summary import show_summary
+from feature_assets.examples.flights.demo_serving import show_serving
+from feature_assets.examples.flights.demo_summary import show_next, show_summary
 from feature_assets.examples.flights.project import FLIGHT_DELAY, project
 from feature_assets.orchestration.assets.keys import drift_key, model_key, training_set_key
 from feature_assets.orchestration.instance import open_instance
@@ -63,6 +65,9 @@ def run_demo(root: Path, *, fresh: bool) -> None:
         err.print("\ninterrupted: nothing is broken; [bold]make demo[/] goes on from here")
         raise SystemExit(130) from None
     show_summary(store)
+    store.close()
+    show_serving(store)
+    show_next()
 
 
 def _delete(root: Path, clock: Path) -> None:

@@ -35,6 +35,10 @@ def show_summary(store: FeatureStore) -> None:
     _drift(store)
     _decisions(store)
     _lookup(store)
+
+
+def show_next() -> None:
+    """Print what one can do with what the demo left."""
     out.print(
         "\nNext: [bold]make ui[/] opens Dagster on what just ran (assets, checks, sensor, plots); "
         "[bold].venv/bin/feature-assets plan[/] shows what is published and what it costs."
