@@ -1,5 +1,7 @@
 """The in-process client: what it adds to the reader."""
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -69,3 +71,12 @@ def test_no_time_is_no_deadline(deadline: float) -> None:
     client, _ = opened(Listening())
     with pytest.raises(InputError, match="deadline"):
         client.get(UA, service="it", deadline=deadline)
+
+
+def test_a_serving_process_loads_nothing_that_it_does_not_need() -> None:
+    code = (
+        "import sys, feature_assets.cli.serve, feature_assets.store, feature_assets.serving.http.server\n"
+        "wrong = {'dagster', 'great_expectations', 'matplotlib', 'lightgbm', 'boto3', 'scipy'} & set(sys.modules)\n"
+        "assert not wrong, wrong"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
