@@ -6,6 +6,7 @@ It opens nothing: `feature_assets.store` does.
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -50,6 +51,9 @@ class Settings(BaseSettings):
     online_path: Path | None = Field(default=None, description="the SQLite file; default: online.sqlite in the root")
     dynamodb_prefix: str = Field(default="feature_assets", description="what the names of the tables start with")
     dynamodb_endpoint: str | None = Field(default=None, description="another endpoint than AWS's own")
+    dynamodb_transport: Literal["direct", "boto3"] = Field(
+        default="direct", description="direct makes DynamoDB's calls by itself, boto3 through boto3"
+    )
     dynamodb_kms_key: str | None = Field(default=None, description="a KMS key to encrypt the tables with")
     aws_region: str | None = Field(default=None, description="the region; default: as boto3 finds it")
     aws_access_key_id: SecretStr | None = Field(default=None)

@@ -19,7 +19,7 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
 from itertools import islice
 from threading import Lock
-from typing import Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from feature_assets.errors import InputError, SettingsError, StoreThrottledError, StoreUnreachableError
 from feature_assets.online.dynamodb_client import (
@@ -33,6 +33,7 @@ from feature_assets.online.dynamodb_client import (
     as_error,
     made_clients,
 )
+from feature_assets.online.dynamodb_direct import DirectAccess, DirectTransport
 from feature_assets.online.dynamodb_items import Verdict, outcome_of, write_statement
 from feature_assets.online.dynamodb_tables import Tables
 from feature_assets.online.store import Outcome, Put, ReadFailure, ReadResult
@@ -49,6 +50,7 @@ _log = logging.getLogger("feature_assets.online")
 _LEGAL_PREFIX: Final = re.compile(r"[a-zA-Z0-9_-]{3,100}")
 _LEGAL_TABLE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}(\.[a-z0-9]{1,32})?")
 
+TransportKind = Literal["direct", "boto3"]
 Address = tuple[str, bytes]
 """A full table name and a key."""
 Chunk = TypeVar("Chunk")
@@ -60,7 +62,8 @@ class DynamoDBOptions:
     """How the store goes about it; durations in seconds.
 
     `read_budget`: how long a read without a deadline may go on. `attempts`: how often a call is made for what was
-    refused for load (for reads also: lost). `concurrency`: calls at once, and connections kept.
+    refused for load (for reads also: lost). `concurrency`: calls at once, and connections kept. `transport`: `direct`
+    makes the calls by itself, `boto3` through boto3, as it also is where a proxy is set.
     """
 
     read_timeouts: Timeouts = field(default_factory=lambda: Timeouts(connect=0.2, read=1.0))
@@ -70,6 +73,7 @@ class DynamoDBOptions:
     first_pause: float = 0.025
     longest_pause: float = 0.4
     concurrency: int = 16
+    transport: TransportKind = "direct"
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = field(default_factory=lambda: secrets.SystemRandom().random)
 
@@ -111,8 +115,7 @@ class DynamoDBStore:
         self.reader, self.writer = made_clients(
             endpoint, options.read_timeouts, options.write_timeouts, connections=options.concurrency
         )
-        self._reading: Transport = BotoTransport(self.reader)
-        self._writing: Transport = BotoTransport(self.writer)
+        self._reading, self._writing = _transports(endpoint, self.reader, self.writer, options)
         self._tables = Tables(self.writer, kms_key, options.sleep)
         self._prefix = f"{prefix}."
         self._options = options
@@ -223,7 +226,8 @@ class DynamoDBStore:
         failures = 0
         while True:
             try:
-                page = self._reading.batch_get(_by_table(pending), consistent=consistent)
+                left = max(0.001, end - time.monotonic())
+                page = self._reading.batch_get(_by_table(pending), consistent=consistent, timeout=left)
             except FaultError as fault:
                 if fault.kind is Kind.REFUSED:
                     raise as_error("read", fault) from fault
@@ -307,6 +311,22 @@ class DynamoDBStore:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self._options.concurrency, "dynamodb")
             return self._threads
+
+
+def _transports(
+    endpoint: Endpoint,
+    reader: Any,  # noqa: ANN401 - botocore makes its clients at run time
+    writer: Any,  # noqa: ANN401 - likewise
+    options: DynamoDBOptions,
+) -> tuple[Transport, Transport]:
+    """How reads and writes are made."""
+    access = DirectAccess.of(endpoint, reader)
+    if options.transport == "boto3" or not access.is_possible:
+        return BotoTransport(reader), BotoTransport(writer)
+    return (
+        DirectTransport(access, options.read_timeouts, options.concurrency),
+        DirectTransport(access, options.write_timeouts, options.concurrency),
+    )
 
 
 _READ_FAILURES: Final = {

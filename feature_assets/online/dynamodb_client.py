@@ -96,8 +96,8 @@ class Page:
 class Transport(Protocol):
     """The data plane. Tables by their full names; raises `FaultError`."""
 
-    def batch_get(self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool) -> Page:
-        """One BatchGetItem: up to 100 keys, each once."""
+    def batch_get(self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool, timeout: float | None = None) -> Page:
+        """One BatchGetItem: up to 100 keys, each once. `timeout`: seconds, if less than usual; some cannot tell."""
 
     def batch_execute(self, statements: Sequence[Statement]) -> Sequence[Verdict]:
         """One BatchExecuteStatement: up to 25 statements, each of another item."""
@@ -115,7 +115,8 @@ class BotoTransport:
     def __init__(self, client: Any) -> None:  # noqa: ANN401 - botocore makes its clients at run time
         self._client = client
 
-    def batch_get(self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool) -> Page:
+    def batch_get(self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool, timeout: float | None = None) -> Page:
+        del timeout
         request = {
             table: {
                 "Keys": [{KEY: {"B": key}} for key in wanted],
@@ -228,14 +229,14 @@ def as_error(what: str, fault: FaultError) -> OnlineError:
     return StoreUnreachableError(message, hint="look at the endpoint, the region and the network; then try again")
 
 
-_SHOWN: Final = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
+SHOWN: Final = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
 """Codes whose messages are shown. A signature's error may quote the request with its session token."""
 _SERVER_FAILED = 500
 
 
 def _of_answer(error: ClientError) -> FaultError:
     code = error.response.get("Error", {}).get("Code", "unknown")
-    message = error.response.get("Error", {}).get("Message", "") if code in _SHOWN else ""
+    message = error.response.get("Error", {}).get("Message", "") if code in SHOWN else ""
     reason = f"{code}: {message}" if message else code
     if code in THROTTLING:
         return FaultError(Kind.THROTTLED, reason)

@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 
 from feature_assets.errors import StoreRefusedError
-from feature_assets.online.dynamodb import DynamoDBOptions, DynamoDBStore
+from feature_assets.online.dynamodb import DynamoDBOptions, DynamoDBStore, TransportKind
 from feature_assets.online.dynamodb_client import Timeouts
 from feature_assets.online.memory import MemoryStore
 from feature_assets.online.sqlite import SQLiteStore
@@ -32,6 +32,14 @@ def _sqlite(request: pytest.FixtureRequest) -> OnlineStore:
 
 
 def _dynamodb(request: pytest.FixtureRequest) -> OnlineStore:
+    return _dynamodb_by(request, "direct")
+
+
+def _dynamodb_by_boto3(request: pytest.FixtureRequest) -> OnlineStore:
+    return _dynamodb_by(request, "boto3")
+
+
+def _dynamodb_by(request: pytest.FixtureRequest, transport: TransportKind) -> OnlineStore:
     server: DynamoDBLocal = request.getfixturevalue("dynamodb_local").apart()
     return DynamoDBStore(
         "tests",
@@ -40,7 +48,7 @@ def _dynamodb(request: pytest.FixtureRequest) -> OnlineStore:
         access_key_id=server.access_key,
         secret_access_key=server.secret_key,
         # Time for a busy machine: nothing here is about how long a call takes.
-        options=DynamoDBOptions(Timeouts(5.0, 60.0), Timeouts(5.0, 60.0), read_budget=60.0),
+        options=DynamoDBOptions(Timeouts(5.0, 60.0), Timeouts(5.0, 60.0), read_budget=60.0, transport=transport),
     )
 
 
@@ -49,6 +57,7 @@ def _dynamodb(request: pytest.FixtureRequest) -> OnlineStore:
         pytest.param(_memory, id="memory"),
         pytest.param(_sqlite, id="sqlite"),
         pytest.param(_dynamodb, id="dynamodb", marks=pytest.mark.server),
+        pytest.param(_dynamodb_by_boto3, id="dynamodb_by_boto3", marks=pytest.mark.server),
     ]
 )
 def store(request: pytest.FixtureRequest) -> Iterator[OnlineStore]:

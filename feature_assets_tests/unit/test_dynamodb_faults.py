@@ -19,7 +19,7 @@ from feature_assets.errors import (
     StoreThrottledError,
     StoreUnreachableError,
 )
-from feature_assets.online.dynamodb import Address, DynamoDBOptions, DynamoDBStore
+from feature_assets.online.dynamodb import Address, DynamoDBOptions, DynamoDBStore, TransportKind
 from feature_assets.online.dynamodb_client import Page, Timeouts
 from feature_assets.online.store import Outcome, Put, ReadFailure, Stored
 from feature_assets_tests.servers.dynamodb_faults import DELETE, READ, WRITE, Faults, everything, refusal
@@ -50,7 +50,14 @@ def options(pauses: Pauses) -> DynamoDBOptions:
     # One call at a time, so that calls can be numbered; the full pause, to be seen; and time for a busy machine.
     patient = Timeouts(5.0, 60.0)
     return DynamoDBOptions(
-        concurrency=1, sleep=pauses, jitter=lambda: 1.0, read_budget=60.0, read_timeouts=patient, write_timeouts=patient
+        concurrency=1,
+        sleep=pauses,
+        jitter=lambda: 1.0,
+        read_budget=60.0,
+        read_timeouts=patient,
+        write_timeouts=patient,
+        # Faults are injected by botocore's hooks; those of the direct transport by a server in between.
+        transport="boto3",
     )
 
 
@@ -341,8 +348,9 @@ def at_address(address: str, options: DynamoDBOptions) -> DynamoDBStore:
     return store_at(DynamoDBLocal(address, "eu-central-1", "key", SECRET), options)
 
 
-def test_nobody_there(nowhere: str, options: DynamoDBOptions) -> None:
-    store = at_address(nowhere, options)
+@pytest.mark.parametrize("transport", ["direct", "boto3"])
+def test_nobody_there(nowhere: str, options: DynamoDBOptions, transport: TransportKind) -> None:
+    store = at_address(nowhere, replace(options, transport=transport))
     assert store.read(TABLE, KEYS[:3]) == [ReadFailure.ERROR] * 3
     with pytest.raises(StoreUnreachableError, match="nothing was written"):
         store.write(TABLE, [Put(key, 0, b"x") for key in KEYS])
@@ -352,23 +360,29 @@ def test_nobody_there(nowhere: str, options: DynamoDBOptions) -> None:
     store.close()
 
 
-def test_no_answer_is_a_timeout_for_a_read_and_unknown_for_a_write(silent: str, options: DynamoDBOptions) -> None:
+@pytest.mark.parametrize("transport", ["direct", "boto3"])
+def test_no_answer_is_a_timeout_for_a_read_and_unknown_for_a_write(
+    silent: str, options: DynamoDBOptions, transport: TransportKind
+) -> None:
     quick = replace(options, read_timeouts=Timeouts(0.2, 0.05), write_timeouts=Timeouts(0.2, 0.05), attempts=2)
+    quick = replace(quick, transport=transport)
     store = at_address(silent, quick)
     assert store.read(TABLE, KEYS[:3]) == [ReadFailure.TIMEOUT] * 3
     assert store.write(TABLE, [Put(key, 0, b"x") for key in KEYS[:3]]) == [UNKNOWN] * 3
     store.close()
 
 
-def test_a_deadline_does_not_wait_for_a_call_that_hangs(silent: str) -> None:
+@pytest.mark.parametrize("transport", ["direct", "boto3"])
+def test_a_deadline_does_not_wait_for_a_call_that_hangs(silent: str, transport: TransportKind) -> None:
     """Its calls end at their own timeout, long after the answer; there are never more of them than allowed at once."""
-    store = at_address(silent, DynamoDBOptions(read_timeouts=Timeouts(0.2, 2.0), concurrency=2))
+    store = at_address(silent, DynamoDBOptions(read_timeouts=Timeouts(0.2, 2.0), concurrency=2, transport=transport))
     assert store.read(TABLE, KEYS[:3], deadline=0.05) == [ReadFailure.TIMEOUT] * 3
     assert store.read(TABLE, KEYS, deadline=0.05) == [ReadFailure.TIMEOUT] * 250
     store.close()
 
 
-def test_a_connection_that_breaks_is_unknown_for_a_write(options: DynamoDBOptions) -> None:
+@pytest.mark.parametrize("transport", ["direct", "boto3"])
+def test_a_connection_that_breaks_is_unknown_for_a_write(options: DynamoDBOptions, transport: TransportKind) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -380,7 +394,8 @@ def test_a_connection_that_breaks_is_unknown_for_a_write(options: DynamoDBOption
 
         listener = Thread(target=hang_up)
         listener.start()
-        store = at_address(f"http://127.0.0.1:{listening.getsockname()[1]}", options)
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        store = at_address(address, replace(options, transport=transport))
         assert store.write(TABLE, [Put(KEYS[0], 0, b"x")]) == [UNKNOWN]
         listener.join(timeout=10)
         store.close()
