@@ -8,6 +8,7 @@ met a connection which the server had closed meanwhile.
 What it does not do: proxies. Where one is set for the endpoint, boto3 makes the calls.
 """
 
+import http.client
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,6 @@ from botocore.utils import get_environ_proxies
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
-    IncompleteRead,
     NewConnectionError,
     ProtocolError,
     ReadTimeoutError,
@@ -207,7 +207,7 @@ class DirectTransport:
         except ReadTimeoutError as error:
             raise FaultError(Kind.TIMEOUT, f"no answer within {wait:g} s from {self._access.url}") from error
         except ProtocolError as error:
-            if any(isinstance(one, IncompleteRead) for one in (error, *error.args)):
+            if any(isinstance(one, http.client.IncompleteRead) for one in (error, *error.args)):
                 raise FaultError(Kind.LOST, f"an answer of {self._access.url} broke off") from error
             raise _ClosedError(Kind.LOST, f"{self._access.url} closed the connection") from error
         except (HTTPError, OSError) as error:
