@@ -39,8 +39,10 @@ from feature_assets.online.store import OnlineStore
 from feature_assets.opening import OnlineAccess, clock_of, import_project, lake_of, require_storable
 from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
+from feature_assets.serving.breaker import GuardedReads
 from feature_assets.serving.client import ClientOptions, Observer, OnlineClient
 from feature_assets.serving.reader import Answer, OnlineReader
+from feature_assets.serving.reads import StoreReads
 from feature_assets.serving.versions import serving_versions
 from feature_assets.settings import Settings, load_settings
 from feature_assets.training.history import History
@@ -270,8 +272,10 @@ class FeatureStore:
         return OnlineReader(self.project, self.online, self.ledger, self.clock, lake=self.lake)
 
     def client(self, options: ClientOptions | None = None, *, observers: Sequence[Observer] = ()) -> OnlineClient:
-        """For programs that ask often. It lives as long as this store is open."""
-        return OnlineClient(self.project, self.reader(), options, observers=observers)
+        """For programs that ask often: a store that fails is left alone for a while. Lives as long as this is open."""
+        guarded = GuardedReads(StoreReads(self.online))
+        reader = OnlineReader(self.project, self.online, self.ledger, self.clock, lake=self.lake, reads=guarded)
+        return OnlineClient(self.project, reader, options, observers=observers, breaker=guarded.breaker)
 
     def get(
         self,

@@ -76,12 +76,16 @@ def serve(
     listening = Listening(host, port, certificate, private_key, notice, grace)
     with open_store(load_project()) as store:
         from feature_assets.serving.admission import Admission
-        from feature_assets.serving.metrics import ServingMetrics
+        from feature_assets.serving.metrics import Numbers, ServingMetrics
 
         admission = Admission(concurrency, waiting)
-        metrics = ServingMetrics({"admission": admission.numbers})
+        numbers: dict[str, Numbers] = {"admission": admission.numbers}
+        metrics = ServingMetrics(numbers)
+        client = store.client(observers=[metrics])
+        if client.breaker is not None:
+            metrics.expose("breaker", client.breaker.numbers)
         serving = Serving(
-            store.client(observers=[metrics]),
+            client,
             admission,
             Limits(deadline=deadline_ms / 1e3, rate=rate),
             store.clock,

@@ -20,6 +20,7 @@ from feature_assets.definition.project import Project
 from feature_assets.definition.service import FeatureService
 from feature_assets.errors import FeatureAssetsError, InputError
 from feature_assets.serving.answer import Answer
+from feature_assets.serving.breaker import Breaker
 from feature_assets.serving.freshness import Freshness, OnStale
 from feature_assets.serving.reader import OnlineReader
 from feature_assets.serving.request import Entities
@@ -52,7 +53,10 @@ class OnlineClient:
         options: ClientOptions | None = None,
         *,
         observers: Sequence[Observer] = (),
+        breaker: Breaker | None = None,
     ) -> None:
+        """`breaker`: of what the reader reads from, if there is one, for its numbers."""
+        self.breaker = breaker
         self._project = project
         self._reader = reader
         self._options = options or ClientOptions()

@@ -72,7 +72,12 @@ class ServingMetrics:
             buckets=BUCKETS,
             registry=registry,
         )
-        registry.register(_Others(dict(others or {})))
+        self._others = dict(others or {})
+        registry.register(_Others(self._others))
+
+    def expose(self, name: str, numbers: Numbers) -> None:
+        """Expose what somebody else counts, too."""
+        self._others[name] = numbers
 
     def answered(self, answer: Answer, seconds: float) -> None:
         """See `Observer`."""

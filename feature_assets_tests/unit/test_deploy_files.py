@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from feature_assets.cli import app
 from feature_assets.errors import InputError
+from feature_assets.serving.breaker import Breaker
 from feature_assets.serving.metrics import ServingMetrics
 from feature_assets.serving.stages import STAGES
 from feature_assets.serving.status import Status
@@ -33,6 +34,7 @@ def exposed() -> str:
     view, world = view_of("odd", {"airport": pa.string()}, {"a": pa.int64()}), Published()
     world.publish(view, [{"airport": "JFK", "event_at": at(3), "a": 1}])
     serving = serving_of(client_of(world, view), world.clock)
+    serving.metrics.expose("breaker", Breaker().numbers)
     serving.metrics.failed("it", InputError("x"), 0.1)
     client = client_of(world, view, metrics=serving.metrics)
     serving.client = client
