@@ -87,7 +87,7 @@ def test_one_probe_at_a_time_decides() -> None:
     clock.at += 4.0
     assert called(breaker, True, True, True) == [True] * 3, "never longer than the longest"
     assert breaker.numbers()["open_now"] == 0
-    called(breaker, False, False)
+    called(breaker, False)
     assert breaker.numbers()["open_now"] == 0, "it begins anew"
 
 
