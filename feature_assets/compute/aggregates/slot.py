@@ -80,6 +80,8 @@ class Slot(ABC, Generic[C]):
     columns: tuple[str, ...]
     is_greatest: bool = False
     max_bytes: int
+    since: ClassVar[int] = 1
+    """The first format of rings whose readers know the bytes that it writes (see `tile_codec`)."""
 
     @abstractmethod
     def empty(self, cells: int) -> C:
