@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_assets.compute.aggregates.cardinality import Registers
+from feature_assets.compute.aggregates.registers import Registers
 from feature_assets.definition.aggregate import Aggregate
 from feature_assets.errors import CodecError
 from feature_assets_tests.object_records import (

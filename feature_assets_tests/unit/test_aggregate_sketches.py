@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_assets.compute.aggregates.cardinality import DistinctEstimated, Registers
+from feature_assets.compute.aggregates.cardinality import DistinctEstimated
 from feature_assets.compute.aggregates.objects import EVERY
 from feature_assets.compute.aggregates.percentiles import Buckets, Percentile, places_of, value_of
+from feature_assets.compute.aggregates.registers import Registers
 from feature_assets.compute.aggregates.slot import Asked, Computation, Records
 from feature_assets.definition.aggregate import Aggregate
 from feature_assets.errors import CodecError
