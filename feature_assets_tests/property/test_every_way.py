@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_assets.clock import OPEN, duration_us
-from feature_assets.compute import windows as kernel
-from feature_assets.compute import windows_candidates, windows_ranges
+from feature_assets.compute import windows_candidates, windows_kernel, windows_newest, windows_ranges
+from feature_assets.compute.aggregates import distinct_bits
 from feature_assets.compute.aggregates.layout import ALL_TIME, Use
 from feature_assets.compute.aggregates.slot import Ints
 from feature_assets.compute.tiles import SKEW, appended, empty_rings, packed, ring_of_records, unpacked
@@ -102,7 +102,9 @@ def trained(story: Chronicle, random: Random) -> dict[int, Answers]:
         patch.setattr(windows_candidates, "ONE_BY_ONE", random.choice([0, 2, 64]))
         patch.setattr(windows_ranges, "PAIRS_AT_ONCE", random.choice([16, 1 << 21]))
         patch.setattr(windows_ranges, "RANGES_AT_ONCE", random.choice([5, 1 << 14]))
-        patch.setattr(kernel, "LABORIOUS", random.choice([0, 4]))
+        patch.setattr(windows_newest, "STEPS", random.choice([0, 3, 4096]))
+        patch.setattr(distinct_bits, "MOST", random.choice([0, 2048]))
+        patch.setattr(windows_kernel, "LABORIOUS", random.choice([0, 4]))
         found = windowed(story.layout.uses, story.layout.slots, story.records, seen, asked)
     answers: dict[int, Answers] = {}
     for number, as_of in enumerate(story.asked):

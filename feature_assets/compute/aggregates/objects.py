@@ -61,7 +61,7 @@ class ObjectSlot(Slot[Objects], Generic[S]):
             cls._decoders = decoders_of(cls.form)
 
     @abstractmethod
-    def merged(self, several: Sequence[Sequence[S]]) -> Iterable[S]:
+    def merged(self, several: Iterable[Sequence[S]]) -> Iterable[S]:
         """For each of the sequences, which have two states or more, the state of all their records."""
 
     @abstractmethod
@@ -92,7 +92,8 @@ class ObjectSlot(Slot[Objects], Generic[S]):
         if not alone.all():
             cells = states[places].tolist()
             bounds = zip(first[~alone].tolist(), end[~alone].tolist(), strict=True)
-            put(merged, found[~alone], self.merged([cells[one:other] for one, other in bounds]))
+            # One list at a time: hundreds of thousands would be looked through by the garbage collector.
+            put(merged, found[~alone], self.merged(cells[one:other] for one, other in bounds))
         return merged
 
     def take(self, states: Objects, cells: Ints) -> Objects:

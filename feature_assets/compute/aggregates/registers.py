@@ -65,9 +65,10 @@ class Registers(ValueSlot[bytes]):
             put(merged, found[several], self._merged(states[mine].tolist(), size[several]))
         return merged
 
-    def merged(self, several: Sequence[Sequence[bytes]]) -> Iterable[bytes]:
-        sizes = np.fromiter(map(len, several), np.int64, len(several))
-        return self._merged([state for states in several for state in states], sizes)
+    def merged(self, several: Iterable[Sequence[bytes]]) -> Iterable[bytes]:
+        each = list(several)
+        sizes = np.fromiter(map(len, each), np.int64, len(each))
+        return self._merged([state for states in each for state in states], sizes)
 
     def _merged(self, states: Sequence[bytes], sizes: Ints) -> list[bytes]:
         """The states of so many, one after the other, taken together."""

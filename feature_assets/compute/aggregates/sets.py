@@ -14,7 +14,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from feature_assets.compute.aggregates import distinct_bits
 from feature_assets.compute.aggregates.canonical import most_bytes
+from feature_assets.compute.aggregates.distinct_bits import Bits, Words
 from feature_assets.compute.aggregates.objects import LONGEST, Objects, ValueSlot, of_items, put, slices
 from feature_assets.compute.aggregates.slot import Asked, Computation, Finished, Ints, Records, segments
 from feature_assets.definition.aggregate import Aggregate
@@ -42,9 +44,22 @@ class Distinct(ValueSlot[Values]):
         put(states, found, (self._bounded(values[bound]) for bound in bounds))
         return states
 
-    def merged(self, several: Sequence[Sequence[Values]]) -> Iterable[Values]:
+    def as_bits(self, records: Records) -> tuple[Bits, Records] | None:
+        """The same of some records in another form, where that is less; see `sets_of`."""
+        return distinct_bits.of(self.name, self.columns[0], records)
+
+    def sets_of(self, bits: Bits, states: Words) -> Objects:
+        """The cells that this slot has for those of `as_bits`."""
+        return bits.sets(states, self._bound)
+
+    def merged(self, several: Iterable[Sequence[Values]]) -> Iterable[Values]:
         for cells in several:
-            yield self._bounded(_OVERFLOWED.union(*cells)) if all(cells) else _OVERFLOWED
+            if not all(cells):
+                yield _OVERFLOWED
+                continue
+            # The largest is copied, which is less than to put its values into an empty one.
+            largest = max(cells, key=len)
+            yield self._bounded(largest.union(*cells))
 
     def plain(self, states: Sequence[Values]) -> Iterable[object]:
         return (list(map(_RAW, sorted(state))) for state in states)
