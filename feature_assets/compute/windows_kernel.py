@@ -21,6 +21,8 @@ from feature_assets.compute.windows_newest import Side, newest_cells
 from feature_assets.compute.windows_order import Asked, Line, Places, Spans, loose_places, split, steady_places
 from feature_assets.compute.windows_ranges import Segments, ranged, segmented
 
+TOGETHER = 1 << 14
+"""So many cells of objects are merged at once."""
 LABORIOUS = 8
 """Windows of objects that have more candidates than so many times their records and windows are divided."""
 Bools = npt.NDArray[np.bool_]
@@ -187,6 +189,10 @@ def together(slot: Slot[Any], one: Any, other: Any) -> Any:  # noqa: ANN401 - th
     """Cell by cell, the merge of two."""
     if slot.kind == "extreme":
         return np.maximum(one, other) if slot.is_greatest else np.minimum(one, other)
+    if slot.kind == "object" and len(one) > TOGETHER:
+        # What is needed on the way is some times as large as the cells themselves.
+        parts = [np.arange(first, min(first + TOGETHER, len(one))) for first in range(0, len(one), TOGETHER)]
+        return slot.concat([together(slot, slot.take(one, part), slot.take(other, part)) for part in parts])
     both = slot.concat([one, other])
     if slot.kind == "additive":
         half = len(both.values) // 2

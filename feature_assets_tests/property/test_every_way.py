@@ -104,6 +104,7 @@ def trained(story: Chronicle, random: Random) -> dict[int, Answers]:
         patch.setattr(windows_ranges, "RANGES_AT_ONCE", random.choice([5, 1 << 14]))
         patch.setattr(windows_newest, "STEPS", random.choice([0, 3, 4096]))
         patch.setattr(distinct_bits, "MOST", random.choice([0, 2048]))
+        patch.setattr(windows_kernel, "TOGETHER", random.choice([2, 1 << 14]))
         patch.setattr(windows_kernel, "LABORIOUS", random.choice([0, 4]))
         found = windowed(story.layout.uses, story.layout.slots, story.records, seen, asked)
     answers: dict[int, Answers] = {}

@@ -204,6 +204,7 @@ def test_every_window_holds_what_the_oracle_says(
         patch.setattr(windows_ranges, "RANGES_AT_ONCE", random.choice([5, 1 << 14]))
         patch.setattr(windows_newest, "STEPS", random.choice([0, 3, 4096]))
         patch.setattr(distinct_bits, "MOST", random.choice([0, 2048]))
+        patch.setattr(windows_kernel, "TOGETHER", random.choice([2, 1 << 14]))
         patch.setattr(windows_newest, "WORK", random.choice([0, 30, 1 << 27]))
         patch.setattr(windows_newest, "ROWS_AT_ONCE", random.choice([4, 1 << 23]))
         require_equal(records, columns, questions, uses, boundary)

@@ -22,7 +22,7 @@ from feature_assets.compute.aggregates.keyed import ByKey
 from feature_assets.compute.aggregates.objects import LONGEST
 from feature_assets.compute.aggregates.sets import ascending
 from feature_assets.compute.aggregates.slot import Asked, Computation, Finished
-from feature_assets.compute.aggregates.tallies import Occurrences, Tally, often
+from feature_assets.compute.aggregates.tallies import MOST, Occurrences, Tally, often
 from feature_assets.definition.aggregate import Aggregate
 
 _CELL_BYTES: Final = 2
@@ -60,8 +60,8 @@ class Frequencies(Tally, ByKey):
         times = [one for _, counts in plain for one in counts]
         if any(len(values) != len(counts) for values, (_, counts) in zip(states, plain, strict=True)):
             raise ValueError("values and counts that are not as many")
-        if not all(0 < one < 2**63 for one in times):
-            raise ValueError("a value that occurred less than once")
+        if not all(0 < one < MOST for one in times):
+            raise ValueError("a value that occurred less than once, or more often than there can be records")
         names = tuple(sorted({value for values in states for value in values}))
         place = {name: number for number, name in enumerate(names)}
         keys = np.array([place[value] for values in states for value in values], np.int64)

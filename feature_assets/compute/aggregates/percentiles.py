@@ -32,7 +32,7 @@ import pyarrow as pa
 from feature_assets.compute.aggregates.entries import ITEM_BYTES, Entries, Part
 from feature_assets.compute.aggregates.packing import damaged
 from feature_assets.compute.aggregates.slot import COUNT_BYTES, Asked, Computation, Finished, Ints, Records
-from feature_assets.compute.aggregates.tallies import Occurrences, Tally, often
+from feature_assets.compute.aggregates.tallies import MOST, Occurrences, Tally, often
 from feature_assets.compute.aggregates.varints import packed_varints, unpacked_varints
 from feature_assets.definition.aggregate import Aggregate
 
@@ -81,8 +81,9 @@ class Buckets(Tally):
         return rows, places_of(values[rows], self._accuracy), ()
 
     def packed_keys(self, states: Entries, entries: Ints) -> list[Part]:
-        steps, first = np.diff(states.keys, prepend=0), _first(states.counts)
-        steps[first] = np.where(states.keys[first] < 0, -2 * states.keys[first] - 1, 2 * states.keys[first])
+        keys, first = states.keys.astype(np.int64), _first(states.counts)
+        steps: Ints = np.diff(keys, prepend=0)
+        steps[first] = np.where(keys[first] < 0, -2 * keys[first] - 1, 2 * keys[first])
         return [((entries > 0).astype(np.uint8), packed_varints(steps, entries))]
 
     def unpacked_keys(self, parts: Sequence[Part], entries: Ints, cells: Ints) -> tuple[Ints, tuple[bytes, ...]]:
@@ -103,8 +104,8 @@ class Buckets(Tally):
             raise ValueError(f"buckets and counts that are not as many, or more than {self._most}")
         steps = _array(chain.from_iterable(steps for steps, _ in plain), int(sizes.sum()))
         times = _array(chain.from_iterable(counts for _, counts in plain), len(steps))
-        if (times < 1).any():
-            raise ValueError("buckets with no records")
+        if (times < 1).any() or int(times.max(initial=0)) >= MOST:
+            raise ValueError("buckets with no records, or with more than there can be")
         places = _summed(steps, _first(sizes), sizes[sizes > 0])
         return self.entries(sizes, np.zeros(len(sizes), np.bool_), places, times, ())
 

@@ -24,7 +24,11 @@ from feature_assets.compute.aggregates.varints import packed_varints, unpacked_v
 TALLIED: Final = 3
 _SPARSE: Final = 8
 """A table of all cells by all keys is made if it is at most so many times as large as what is counted."""
+_LARGEST: Final = 1 << 23
+"""Of such a table; beyond, sorting takes less memory."""
 _TABLE: Final = 1 << 26
+MOST: Final = 2**31
+"""Records are fewer."""
 
 
 class Occurrences(Count):
@@ -35,8 +39,8 @@ class Occurrences(Count):
 
     def decode(self, codes: Codes, blobs: Blobs, counts: Ints) -> Additive:
         values = unpacked_varints(blobs, counts)
-        if (codes != (counts > 0)).any() or (values < 1).any():
-            raise damaged("what does not occur")
+        if (codes != (counts > 0)).any() or (values < 1).any() or int(values.max(initial=0)) >= MOST:
+            raise damaged("what does not occur, or more often than there can be records")
         return Additive(0, values[:, None])
 
 
@@ -68,10 +72,10 @@ class Tally(Divided):
     def decode(self, codes: Codes, blobs: Blobs, counts: Ints) -> Entries:
         is_former = (codes == EVERY) | (codes == SOME)
         if not is_former.any():
-            return super().decode(codes, blobs, counts)
+            return _narrow(super().decode(codes, blobs, counts))
         new = [b"" if old else blob for blob, old in zip(blobs, is_former.tolist(), strict=True)]
         old = [blob if old else b"" for blob, old in zip(blobs, is_former.tolist(), strict=True)]
-        found = super().decode(np.where(is_former, 0, codes), new, counts)
+        found = _narrow(super().decode(np.where(is_former, 0, codes), new, counts))
         read = self._former(np.where(is_former, codes, 0), old, counts)
         # Each cell is of the one or of the other.
         place = np.arange(len(found)) + len(found) * np.repeat(is_former, counts)
@@ -94,7 +98,7 @@ class Tally(Divided):
         distinct, place = _among(keys)
         size = len(distinct)
         code = cell * size + place
-        if len(over) * size <= _SPARSE * len(keys) + _SPARSE:
+        if len(over) * size <= min(_SPARSE * len(keys) + _SPARSE, _LARGEST):
             # Sums of integers below 2**53 are exact.
             table = np.bincount(code, weights=times, minlength=len(over) * size)
             found = np.flatnonzero(table)
@@ -111,13 +115,20 @@ class Tally(Divided):
 
     def entries(self, counts: Ints, over: Any, keys: Ints, times: Ints, names: tuple[bytes, ...]) -> Entries:  # noqa: ANN401 - bools
         """Entries of which each occurs so often, without those of cells that are past the bound."""
-        return self._bounded(Entries(counts, over, keys, (Additive(0, times[:, None]),), names))
+        return self._bounded(_narrow(Entries(counts, over, keys, (Additive(0, times[:, None]),), names)))
 
 
 def often(states: Entries) -> Ints:
     """How often each entry occurs."""
-    inner: Ints = states.inner[0].values[:, 0]
+    inner: Ints = states.inner[0].values[:, 0].astype(np.int64, copy=False)
     return inner
+
+
+def _narrow(states: Entries) -> Entries:
+    """In half as many bytes: keys are places and records fewer than 2**31, and there may be very many entries."""
+    (times,) = states.inner
+    inner = (Additive(0, times.values.astype(np.int32, copy=False)),)
+    return Entries(states.counts, states.over, states.keys.astype(np.int32, copy=False), inner, states.names)
 
 
 def _among(keys: Ints) -> tuple[Ints, Ints]:

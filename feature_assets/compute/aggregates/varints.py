@@ -22,6 +22,7 @@ _LONGEST: Final = 9
 
 def packed_varints(values: Ints, counts: Ints) -> list[bytes]:
     """The bytes of each item: `values`, none negative, stand item after item, `counts[i]` of them in item `i`."""
+    values = values.astype(np.int64, copy=False)
     size = np.ones(len(values), np.int64)
     for place in range(1, _LONGEST):
         some = values >> (_BITS * place) > 0
