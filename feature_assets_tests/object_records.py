@@ -14,14 +14,17 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from feature_assets.compute.aggregates.entries import Entries
 from feature_assets.compute.aggregates.functions import computation
 from feature_assets.compute.aggregates.objects import Objects
 from feature_assets.compute.aggregates.slot import Asked, Computation, Ints, Records, Slot
+from feature_assets.compute.aggregates.tallies import often
 from feature_assets.definition.aggregate import Aggregate
 from feature_assets.definition.aggregate_rules import FUNCTIONS
 from feature_assets.definition.dtypes import INSTANT
 from feature_assets_tests.oracle import aggregates_objects as oracle
 
+States = Objects | Entries
 TILE = 10
 """Event times of tile t are from TILE * t on."""
 WINDOW = timedelta(hours=1)
@@ -68,26 +71,32 @@ class Function:
         return f"{self.slot} of {self.dtype}"
 
     @property
-    def slot(self) -> Slot[Objects]:
+    def slot(self) -> Slot[Any]:
         (slot,) = self.made.slots
         return slot
 
-    def lift(self, records: Sequence[tuple[int, oracle.Record]], cells: int) -> Objects:
+    def lift(self, records: Sequence[tuple[int, oracle.Record]], cells: int) -> States:
         """The cells of records, each given with its cell, in any order."""
         ascending = sorted(records, key=lambda one: one[0])
-        lifted: Objects = self.slot.lift(
+        lifted: States = self.slot.lift(
             records_of([one for _, one in ascending], self.dtype), ints(cell for cell, _ in ascending), cells
         )
         return lifted
 
-    def merged_pair(self, one: Objects, other: Objects) -> Objects:
+    def merged_pair(self, one: States, other: States) -> States:
         """Cell by cell."""
         both = self.slot.concat([one, other])
         cells = np.arange(len(one))
         side_by_side = np.stack([cells, cells + len(one)], axis=1).reshape(-1)
-        return self.slot.merge(self.slot.take(both, side_by_side), np.repeat(cells, 2), len(one))
+        merged: States = self.slot.merge(self.slot.take(both, side_by_side), np.repeat(cells, 2), len(one))
+        return merged
 
-    def finish(self, states: Objects) -> list[object]:
+    def some(self, states: States, first: int, end: int) -> States:
+        """The cells first to end."""
+        taken: States = self.slot.take(states, np.arange(first, end))
+        return taken
+
+    def finish(self, states: States) -> list[object]:
         """The answers, `OVERFLOW` among them, in a form that can be compared."""
         nothing = np.zeros(len(states), np.int64)
         done = self.made.finish([states], Asked(nothing, nothing))
@@ -97,8 +106,19 @@ class Function:
         return [oracle.OVERFLOW if overflow else comparable(value) for value, overflow in answers]
 
 
-def same(one: Objects, other: Objects) -> bool:
-    return bool(one.tolist() == other.tolist())
+def plain(states: States) -> list[object]:
+    """Cell by cell what is in it, None if it is empty; of a tally the keys and how often each occurs."""
+    if not isinstance(states, Entries):
+        return list(states.tolist())
+    keys: list[object] = [states.names[key] for key in states.keys] if states.names else states.keys.tolist()
+    pairs = list(zip(keys, often(states).tolist(), strict=True))
+    ends = np.cumsum(states.counts).tolist()
+    cells = zip([0, *ends], ends, states.over.tolist(), strict=False)
+    return ["over" if over else pairs[start:end] or None for start, end, over in cells]
+
+
+def same(one: States, other: States) -> bool:
+    return plain(one) == plain(other)
 
 
 def records_of(records: Sequence[oracle.Record], dtype: pa.DataType) -> Records:

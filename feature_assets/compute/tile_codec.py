@@ -5,7 +5,7 @@ error and never another ring.
 
 Little endian throughout:
 
-    u1            format, now 1
+    u1            format: 1, or 2 if it has cells that releases which know only 1 cannot read
     4 bytes       fingerprint of the layout: which slots it has and which hops
     i8            rolled_at, microseconds
     u2 * levels   how many tiles there are of each level, from the finest hop to the coarsest
@@ -37,7 +37,8 @@ from feature_assets.compute.aggregates.slot import Ints
 from feature_assets.compute.tile_rolling import BEFORE_ALL, NEVER, Rings, empty_rings
 from feature_assets.errors import CodecError, ItemTooLargeError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""The latest; what is written is the least that the layout's slots need."""
 CHECK_BYTES: Final = 4
 _INTACT: Final = crc32(b"\0" * CHECK_BYTES)
 """The CRC-32 of anything followed by its own CRC-32."""
@@ -52,7 +53,7 @@ def packed(rings: Rings) -> list[bytes]:
     layout, tiles = rings.layout, rings.tiles
     _require_few(rings)
     headers = np.zeros(len(rings), header_of(layout))
-    headers["format"] = FORMAT
+    headers["format"] = format_of(layout)
     headers["fingerprint"] = np.frombuffer(layout.fingerprint, np.uint8)
     headers["rolled_at"], headers["counts"] = rings.rolled_at, rings.counts
     headers["places"], columns = _packed_starts(rings)
@@ -117,7 +118,12 @@ def unpacked(
 
 def fits(layout: Layout, blob: bytes) -> bool:
     """Whether bytes say that they are a ring of this layout, damaged or not."""
-    return not blob or (blob[:1] == bytes([FORMAT]) and blob[1 : 1 + FINGERPRINT_BYTES] == layout.fingerprint)
+    return not blob or (1 <= blob[0] <= FORMAT and blob[1 : 1 + FINGERPRINT_BYTES] == layout.fingerprint)
+
+
+def format_of(layout: Layout) -> int:
+    """The format that rings of a layout are written in; they are read in any up to `FORMAT`."""
+    return max(slot.since for slot in layout.slots)
 
 
 @lru_cache(maxsize=256)
@@ -210,7 +216,7 @@ def _headers(
             if crc32(blob) != _INTACT or len(blob) < form.itemsize + CHECK_BYTES:
                 raise _unreadable(layout, blob, there[place])
     headers = whole.heads(form.itemsize).view(form)
-    ours = headers["format"] == FORMAT
+    ours = (headers["format"] >= 1) & (headers["format"] <= FORMAT)
     ours &= (headers["fingerprint"] == fingerprints).all(axis=1)
     if not ours.all():
         place = int(np.flatnonzero(~ours)[0])

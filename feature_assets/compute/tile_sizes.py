@@ -41,11 +41,16 @@ def require_small(view: FeatureView) -> None:
         return sum(_bound(layout, slot) for slot in use.slots)
 
     worst = max(layout.uses, key=share)
+    hint = (
+        "give its windows longer hops (a window's default is a twelfth or less), shorten the windows, "
+        "lower k, bound or precision, or move aggregates to a view of their own"
+    )
+    if not all(layout.suffixes[slot] for slot in worst.slots):
+        hint += "; its windows with an offset, tumbling or in a series need each tile whole: without them it is less"
     raise DefinitionError(
         f"{view.place}: FeatureView {view.name!r}: an item could have {total:,} bytes, of at most {LARGEST:,}: "
         f"{tile_capacity(layout):,} tiles, of which aggregate {worst.aggregate.name!r} takes {share(worst):,} bytes",
-        hint="give its windows longer hops (a window's default is a twelfth or less), shorten the windows, "
-        "lower k, bound or precision, or move aggregates to a view of their own",
+        hint=hint,
     )
 
 

@@ -19,7 +19,7 @@ from feature_assets.compute.aggregates.slot import Additive, Ints, Records, Slot
 
 PAIRS_AT_ONCE = 1 << 21
 """How many candidates are looked at in one go: what bounds memory."""
-RANGES_AT_ONCE = 1 << 14
+RANGES_AT_ONCE = 1 << 11
 """For how many ranges objects are merged in one go; each is made of a few dozen of them at most."""
 
 

@@ -160,11 +160,12 @@ def decayed(
     records: Sequence[Record], as_of: int, hop: int, half_life: int, *, column: str | None, counts: bool
 ) -> object:
     having = [one for one in records if column is None or getattr(one, column) is not None]
-    weights = [2.0 ** -(max(as_of // hop - one.event_at // hop, 0) * hop / half_life) for one in having]
+    ages = [divmod(max(as_of // hop - one.event_at // hop, 0) * hop, half_life) for one in having]
+    weights = [Fraction(2.0 ** -(rest / half_life)) / 2**halvings for halvings, rest in ages]
     numbers = [1 if counts else one.x for one in having]
     if special(numbers) is not None:
         return math.nan
-    parts = [Fraction(number) * Fraction(weight) for number, weight in zip(numbers, weights, strict=True)]
+    parts = [Fraction(number) * weight for number, weight in zip(numbers, weights, strict=True)]
     # The weights here are rounded to doubles, and so are their exponents.
     slack = sum(map(abs, parts), Fraction(0)) / 10**12 + Fraction(5e-324) * 40
     return Near(sum(parts, Fraction(0)), slack=slack)

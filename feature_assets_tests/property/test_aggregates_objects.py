@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_assets.compute.aggregates.cardinality import Registers
-from feature_assets.compute.aggregates.objects import Objects
+from feature_assets.compute.aggregates.registers import Registers
 from feature_assets.definition.aggregate import Aggregate
 from feature_assets.errors import CodecError
 from feature_assets_tests.object_records import (
@@ -15,9 +14,11 @@ from feature_assets_tests.object_records import (
     SKETCHED,
     WINDOW,
     Function,
+    States,
     comparable,
     functions,
     ints,
+    plain,
     records_of,
     same,
     tiled,
@@ -28,7 +29,7 @@ CELLS = 5
 ALL = (*LISTED, *SKETCHED)
 
 
-def blobs_of(function: Function, states: Objects) -> object:
+def blobs_of(function: Function, states: States) -> object:
     """The bytes of each cell as an item of its own."""
     codes, blobs = function.slot.encode(states, np.ones(len(states), np.int64))
     return codes.tolist(), blobs
@@ -90,8 +91,8 @@ def test_states_come_back_from_their_bytes(name: str, data: st.DataObject, sizes
     assert same(function.slot.decode(codes, [memoryview(blob) for blob in blobs], counts), states)
     starts = np.cumsum(counts) - counts
     for item, (start, count) in enumerate(zip(starts.tolist(), sizes, strict=True)):
-        part = states[start : start + count]
-        assert (codes[item] == 0) == (not blobs[item]) == all(state is None for state in part)
+        part = function.some(states, start, start + count)
+        assert (codes[item] == 0) == (not blobs[item]) == all(state is None for state in plain(part))
         alone = function.slot.encode(part, counts[item : item + 1])
         assert (alone[0].tolist(), alone[1]) == ([codes[item]], [blobs[item]])
 
@@ -103,8 +104,9 @@ def test_what_is_taken_and_joined_is_itself(name: str, data: st.DataObject) -> N
     function = data.draw(functions(name))
     states = function.lift(data.draw(tiled(function.dtype, CELLS)), CELLS)
     chosen = data.draw(st.lists(st.integers(0, CELLS - 1), max_size=8))
-    assert function.slot.take(states, ints(chosen)).tolist() == [states[cell] for cell in chosen]
-    assert same(function.slot.concat([states[:2], states[2:], function.slot.empty(1)]), np.append(states, [None]))
+    assert plain(function.slot.take(states, ints(chosen))) == [plain(states)[cell] for cell in chosen]
+    parts = [function.some(states, 0, 2), function.some(states, 2, CELLS), function.slot.empty(1)]
+    assert plain(function.slot.concat(parts)) == [*plain(states), None]
     assert not len(function.slot.concat([]))
 
 

@@ -10,23 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_assets.compute.aggregates.objects import Objects
 from feature_assets.compute.aggregates.slot import Ints
-from feature_assets_tests.object_records import Function, functions, ints, same, tiled
+from feature_assets_tests.object_records import Function, States, functions, ints, plain, same, tiled
 from feature_assets_tests.oracle import aggregates_objects as oracle
 
 TILES = 6
-PRUNED = ("last", "last_k", "last_distinct_k", "count_distinct")
+PRUNED = ("last", "last_k", "last_distinct_k", "count_distinct", "top_k", "approx_percentile")
 
 
-def one_item(states: Objects) -> Ints:
+def one_item(states: States) -> Ints:
     return ints([len(states)])
 
 
-def suffix_answers(function: Function, states: Objects) -> list[list[object]]:
+def suffix_answers(function: Function, states: States) -> list[list[object]]:
     """Of the tiles from each on."""
-    together = [np.zeros(len(states) - start, np.int64) for start in range(len(states) + 1)]
-    return [function.finish(function.slot.merge(states[start:], group, 1)) for start, group in enumerate(together)]
+    suffixes = [function.some(states, start, len(states)) for start in range(len(states) + 1)]
+    return [function.finish(function.slot.merge(one, np.zeros(len(one), np.int64), 1)) for one in suffixes]
 
 
 @pytest.mark.parametrize("name", PRUNED)
@@ -35,9 +34,9 @@ def suffix_answers(function: Function, states: Objects) -> list[list[object]]:
 def test_no_suffix_misses_what_is_pruned(name: str, data: st.DataObject) -> None:
     function = data.draw(functions(name))
     states = function.lift(data.draw(tiled(function.dtype, TILES)), TILES)
-    before = states.tolist()
+    before = plain(states)
     pruned = function.slot.pruned(states, one_item(states))
-    assert states.tolist() == before
+    assert plain(states) == before
     assert suffix_answers(function, pruned) == suffix_answers(function, states)
     assert same(function.slot.pruned(pruned, one_item(pruned)), pruned)
 
@@ -52,8 +51,8 @@ def test_items_are_pruned_each_for_itself(name: str, data: st.DataObject, sizes:
     pruned = function.slot.pruned(states, ints(sizes))
     bounds = np.cumsum([0, *sizes]).tolist()
     for start, end in pairwise(bounds):
-        part = states[start:end]
-        assert same(pruned[start:end], function.slot.pruned(part, one_item(part)))
+        part = function.some(states, start, end)
+        assert same(function.some(pruned, start, end), function.slot.pruned(part, one_item(part)))
 
 
 @pytest.mark.parametrize("name", PRUNED)
@@ -104,7 +103,7 @@ def test_nothing_is_kept_that_no_suffix_needs(name: str, data: st.DataObject) ->
     function = data.draw(functions(name))
     records = data.draw(tiled(function.dtype, TILES))
     states = function.lift(records, TILES)
-    kept = function.slot.pruned(states, one_item(states)).tolist()
+    kept = plain(function.slot.pruned(states, one_item(states)))
     everything = oracle.ordered(one for _, one in records)
     match name:
         case "last":
@@ -112,10 +111,10 @@ def test_nothing_is_kept_that_no_suffix_needs(name: str, data: st.DataObject) ->
         case "last_k" | "last_distinct_k":
             wanted = function.answer(everything)
             assert isinstance(wanted, list)
-            values = [entry[2] for state in reversed(kept) for entry in state or ()]
+            values = [entry[2] for state in reversed(kept) if isinstance(state, tuple) for entry in state]
             assert values == [oracle.value_bytes(value) for value in wanted]
             assert () not in kept
-        case _:
+        case "count_distinct":
             from_tile = [[one for tile, one in records if tile >= start] for start in range(TILES)]
             answers = [function.answer(part) for part in from_tile]
             # From the end on: what each tile adds to those after it, up to the tile that makes it too many.
@@ -126,5 +125,15 @@ def test_nothing_is_kept_that_no_suffix_needs(name: str, data: st.DataObject) ->
                     case oracle.OVERFLOW, _:
                         assert kept[tile] == frozenset()
                     case int(), int():
-                        assert len(kept[tile] or ()) == answer - after
+                        state = kept[tile] or frozenset()
+                        assert isinstance(state, frozenset)
+                        assert len(state) == answer - after
                         assert kept[tile] is None or kept[tile]
+        case _:
+            # Nothing before the tile that makes it too many; and all of what comes after it.
+            of_suffixes = suffix_answers(function, states)
+            too_many = [tile for tile in range(TILES) if of_suffixes[tile] == [oracle.OVERFLOW]]
+            edge = max(too_many, default=-1)
+            assert kept[: max(edge, 0)] == [None] * max(edge, 0)
+            assert edge < 0 or kept[edge] == "over"
+            assert kept[edge + 1 :] == plain(states)[edge + 1 :]

@@ -65,3 +65,16 @@ def test_times_that_python_has_no_name_for(dtype: pa.DataType, bits: int) -> Non
     whole = {32: pa.int32(), 64: pa.int64()}[bits]
     column = pa.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, None], whole).cast(dtype)
     assert from_canonical(canonical_bytes(column), dtype).equals(column)
+
+
+@given(
+    st.lists(st.none() | st.sampled_from(["a", "b", "c"]), min_size=1, max_size=6),
+    st.lists(st.none() | st.integers(0, 5), max_size=12),
+)
+def test_a_dictionary_is_coded_as_what_it_stands_for(dictionary: list[str | None], numbers: list[int | None]) -> None:
+    """Whatever is in it: nulls, a value twice, values that no row has."""
+    indices = pa.array([None if one is None else one % len(dictionary) for one in numbers], pa.int32())
+    column = pa.DictionaryArray.from_arrays(indices, pa.array(dictionary, pa.string()))
+    found, plain = coded(column), column.cast(pa.string())
+    assert canonical_bytes(column) == canonical_bytes(plain)
+    assert sorted(found.values) == sorted(coded(plain).values)

@@ -131,8 +131,8 @@ def test_a_payload_that_is_none_is_named(payload: bytes, message: str) -> None:
 def test_a_state_of_a_newer_release_is_refused() -> None:
     good = Record(0, b"k", START, b"\x92\x01\xa1a")
     state = REDUCER.apply(b"", [good], START)
-    with pytest.raises(CodecError, match="written in format 2, and this release reads up to format 1"):
-        REDUCER.apply(b"\x02" + state[1:], [good], START)
+    with pytest.raises(CodecError, match="written in format 3, and this release reads up to format 2"):
+        REDUCER.apply(b"\x03" + state[1:], [good], START)
     written = Written(REDUCER)
     written.apply([good], START)
     assert written.value is not None

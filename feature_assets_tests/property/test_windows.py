@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_assets.clock import OPEN, duration_us
-from feature_assets.compute import windows, windows_candidates, windows_ranges
+from feature_assets.compute import windows_candidates, windows_kernel, windows_newest, windows_ranges
+from feature_assets.compute.aggregates import distinct_bits
 from feature_assets.compute.aggregates.functions import computation
 from feature_assets.compute.aggregates.layout import Use
 from feature_assets.compute.aggregates.slot import Asked, Finished, Records, Slot
@@ -199,6 +200,11 @@ def test_every_window_holds_what_the_oracle_says(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(windows_candidates, "ONE_BY_ONE", one_by_one)
         patch.setattr(windows_ranges, "PAIRS_AT_ONCE", random.choice([16, 1 << 21]))
-        patch.setattr(windows, "LABORIOUS", random.choice([0, 4]))
+        patch.setattr(windows_kernel, "LABORIOUS", random.choice([0, 4]))
         patch.setattr(windows_ranges, "RANGES_AT_ONCE", random.choice([5, 1 << 14]))
+        patch.setattr(windows_newest, "STEPS", random.choice([0, 3, 4096]))
+        patch.setattr(distinct_bits, "MOST", random.choice([0, 2048]))
+        patch.setattr(windows_kernel, "TOGETHER", random.choice([2, 1 << 14]))
+        patch.setattr(windows_newest, "WORK", random.choice([0, 30, 1 << 27]))
+        patch.setattr(windows_newest, "ROWS_AT_ONCE", random.choice([4, 1 << 23]))
         require_equal(records, columns, questions, uses, boundary)

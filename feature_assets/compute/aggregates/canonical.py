@@ -46,10 +46,26 @@ class Coded:
 
 def coded(column: pa.Array) -> Coded:
     """The bytes of a column's values, each distinct value encoded once. No Python step per row."""
+    if pa.types.is_dictionary(column.type) and len(column.dictionary) <= len(column):
+        return _of_dictionary(column)
     plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
     encoded = _comparable(plain).dictionary_encode()
     codes = np.asarray(encoded.indices.fill_null(-1)).astype(np.int64)
     return Coded(codes, _encoded(encoded.dictionary, plain.type))
+
+
+def _of_dictionary(column: pa.Array) -> Coded:
+    """The same, without looking at a row. A dictionary may have nulls, a value twice, and some that no row has."""
+    known = coded(column.dictionary)
+    codes = np.asarray(column.indices.fill_null(-1)).astype(np.int64)
+    # The last place is that of a null.
+    found = np.append(known.codes, -1)[codes]
+    used = np.zeros(len(known.values) + 1, np.bool_)
+    used[found] = True
+    if used[:-1].all():
+        return Coded(found, known.values)
+    number = np.append(np.cumsum(used[:-1]) - 1, -1)
+    return Coded(number[found], [value for value, one in zip(known.values, used.tolist(), strict=False) if one])
 
 
 def canonical_bytes(column: pa.Array) -> list[bytes | None]:

@@ -63,7 +63,8 @@ class ByHop(Divided):
     def packed_keys(self, states: Entries, entries: Ints) -> list[Part]:
         return [packed_integers(states.keys, entries)]
 
-    def unpacked_keys(self, parts: Sequence[Part], entries: Ints) -> tuple[Ints, tuple[bytes, ...]]:
+    def unpacked_keys(self, parts: Sequence[Part], entries: Ints, cells: Ints) -> tuple[Ints, tuple[bytes, ...]]:
+        del cells
         return unpacked_integers(*parts[0], entries), ()
 
 

@@ -28,7 +28,6 @@ from feature_assets.compute.aggregates.slot import COUNT_BYTES, Ints, Kind, Reco
 Bools = npt.NDArray[np.bool_]
 Part = tuple[Codes, Blobs]
 
-_SOME: Final = 1
 _OVER: Final = -1
 _HEAD: Final = 4
 """Bytes of the head for each part."""
@@ -65,6 +64,8 @@ class Divided(Slot[Entries]):
     """A slot of entries. `inner`: the slots of an entry's states; `bound`: how many entries a cell has at most."""
 
     kind: ClassVar[Kind] = "object"
+    code: ClassVar[int] = 1
+    """Of an item with entries."""
 
     def __init__(self, name: str, columns: tuple[str, ...], inner: tuple[Slot[Any], ...], bound: int | None) -> None:
         self.name = name
@@ -83,8 +84,8 @@ class Divided(Slot[Entries]):
         """The keys of each item, `entries[i]` of them in item `i`, as parts; always as many."""
 
     @abstractmethod
-    def unpacked_keys(self, parts: Sequence[Part], entries: Ints) -> tuple[Ints, tuple[bytes, ...]]:
-        """The keys again, and their names. Raises `CodecError`."""
+    def unpacked_keys(self, parts: Sequence[Part], entries: Ints, cells: Ints) -> tuple[Ints, tuple[bytes, ...]]:
+        """The keys again, and their names; `cells`: how many entries each cell has. Raises `CodecError`."""
 
     key_parts: ClassVar[int]
 
@@ -137,10 +138,39 @@ class Divided(Slot[Entries]):
         counts, over = np.concatenate([part.counts for part in parts]), np.concatenate([part.over for part in parts])
         return Entries(counts, over, np.concatenate(keys), inner, names)
 
+    def pruned(self, states: Entries, counts: Ints) -> Entries:
+        """Without the entries that only suffixes have which are past the bound.
+
+        The last cell that, with those after it, has too many keys is past the bound; those before it are empty, as a
+        suffix that has them has it.
+        """
+        if self.bound is None or not len(states):
+            return states
+        item = np.repeat(np.arange(len(counts)), counts)
+        cell = states.cell
+        # Of each key of an item the last cell that has it: a suffix from there on has one more.
+        order = np.lexsort((cell, states.keys, item[cell]))
+        of, key = item[cell[order]], states.keys[order]
+        last = np.append((of[1:] != of[:-1]) | (key[1:] != key[:-1]), True)[: len(order)]
+        fresh = np.bincount(cell[order[last]], minlength=len(states))
+        ends = np.cumsum(counts)
+        running = np.append(0, np.cumsum(fresh))
+        behind = running[ends][item] - running[:-1]
+        past = np.flatnonzero(states.over | (behind > self.bound))
+        if not len(past):
+            return states
+        edge = np.full(len(counts), -1)
+        edge[item[past]] = past
+        place = np.arange(len(states))
+        over = place == edge[item]
+        rows = np.flatnonzero((place > edge[item])[cell])
+        inner = tuple(slot.take(each, rows) for slot, each in zip(self.inner, states.inner, strict=True))
+        return Entries(np.where(place > edge[item], states.counts, 0), over, states.keys[rows], inner, states.names)
+
     def encode(self, states: Entries, counts: Ints) -> tuple[Codes, list[bytes]]:
         entries = _sums(states.counts, counts)
         over = _sums(states.over.astype(np.int64), counts)
-        codes = np.where((entries > 0) | (over > 0), _SOME, 0).astype(np.uint8)
+        codes = np.where((entries > 0) | (over > 0), self.code, 0).astype(np.uint8)
         parts: list[Part] = [packed_integers(np.where(states.over, _OVER, states.counts), counts)]
         parts += self.packed_keys(states, entries)
         parts += [slot.encode(cells, entries) for slot, cells in zip(self.inner, states.inner, strict=True)]
@@ -161,7 +191,7 @@ class Divided(Slot[Entries]):
         if ((cells < 0) | (cells > most)).any() or int(cells.sum()) > len(cells) + sum(map(len, blobs)):
             raise damaged(f"{self.name}: cells with {cells.min()} to {cells.max()} entries, of at most {most}")
         entries = _sums(cells, counts)
-        keys, names = self.unpacked_keys(parts[1 : 1 + self.key_parts], entries)
+        keys, names = self.unpacked_keys(parts[1 : 1 + self.key_parts], entries, cells)
         inner = tuple(
             slot.decode(*part, entries) for slot, part in zip(self.inner, parts[1 + self.key_parts :], strict=True)
         )
@@ -174,7 +204,7 @@ class Divided(Slot[Entries]):
     def _parts(self, codes: Codes, blobs: Blobs) -> list[Part]:
         size = 1 + self.key_parts + len(self.inner)
         some = np.flatnonzero(codes)
-        if (codes > _SOME).any() or any(
+        if ((codes > 0) & (codes != self.code)).any() or any(
             len(blob) for blob, code in zip(blobs, codes.tolist(), strict=True) if not code
         ):
             raise damaged(f"{self.name}: there is no such code")

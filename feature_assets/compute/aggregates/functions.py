@@ -8,13 +8,14 @@ from typing import Final
 
 from feature_assets.compute.aggregates.cardinality import DistinctEstimated
 from feature_assets.compute.aggregates.decay import Decayed
+from feature_assets.compute.aggregates.frequencies import Ranked
 from feature_assets.compute.aggregates.histograms import Histogram
 from feature_assets.compute.aggregates.keyed import Keyed
 from feature_assets.compute.aggregates.numbers import Columns, Counted, Mean, Rate, Ratio, Spread, Summed
 from feature_assets.compute.aggregates.orders import Ended, Listed
 from feature_assets.compute.aggregates.percentiles import Percentile
 from feature_assets.compute.aggregates.ranges import Ranged, SinceLast
-from feature_assets.compute.aggregates.sets import DistinctCounted, Ranked
+from feature_assets.compute.aggregates.sets import DistinctCounted
 from feature_assets.compute.aggregates.slot import Computation
 from feature_assets.definition.aggregate import Aggregate
 from feature_assets.definition.window import Window

@@ -64,7 +64,8 @@ class ByKey(Divided):
             packed_integers(place - (ends - known)[item], entries),
         ]
 
-    def unpacked_keys(self, parts: Sequence[Part], entries: Ints) -> tuple[Ints, tuple[bytes, ...]]:
+    def unpacked_keys(self, parts: Sequence[Part], entries: Ints, cells: Ints) -> tuple[Ints, tuple[bytes, ...]]:
+        del cells
         known = unpacked_integers(*parts[0], np.ones(len(entries), np.int64))
         if ((known < 0) | (known > entries)).any() or parts[2][0].any():
             raise damaged(f"{self.name}: more different keys than entries")

@@ -22,6 +22,8 @@ from feature_assets.compute.aggregates.slot import Ints, Kind, Records, Slot, se
 from feature_assets.errors import CodecError
 
 Objects = npt.NDArray[np.object_]
+Decoders = dict[int, "msgspec.msgpack.Decoder[Any]"]
+"""Of each code."""
 S = TypeVar("S")
 """The state of a cell that is not empty."""
 
@@ -46,7 +48,7 @@ class ObjectSlot(Slot[Objects], Generic[S]):
     form: ClassVar[Any]
     state_bytes: ClassVar[int] = 3
     prunes: bool = False
-    _decoders: ClassVar[dict[int, "msgspec.msgpack.Decoder[Any]"]]
+    _decoders: ClassVar["Decoders"]
 
     def __init__(self, name: str, columns: tuple[str, ...], max_bytes: int) -> None:
         self.name = name
@@ -56,11 +58,10 @@ class ObjectSlot(Slot[Objects], Generic[S]):
     def __init_subclass__(cls, **given: object) -> None:
         super().__init_subclass__(**given)
         if hasattr(cls, "form"):
-            forms = {EVERY: list[cls.form | None], SOME: dict[int, cls.form]}  # type: ignore[name-defined]  # made here
-            cls._decoders = {code: msgspec.msgpack.Decoder(form) for code, form in forms.items()}
+            cls._decoders = decoders_of(cls.form)
 
     @abstractmethod
-    def merged(self, several: Sequence[Sequence[S]]) -> Iterable[S]:
+    def merged(self, several: Iterable[Sequence[S]]) -> Iterable[S]:
         """For each of the sequences, which have two states or more, the state of all their records."""
 
     @abstractmethod
@@ -91,7 +92,8 @@ class ObjectSlot(Slot[Objects], Generic[S]):
         if not alone.all():
             cells = states[places].tolist()
             bounds = zip(first[~alone].tolist(), end[~alone].tolist(), strict=True)
-            put(merged, found[~alone], self.merged([cells[one:other] for one, other in bounds]))
+            # One list at a time: hundreds of thousands would be looked through by the garbage collector.
+            put(merged, found[~alone], self.merged(cells[one:other] for one, other in bounds))
         return merged
 
     def take(self, states: Objects, cells: Ints) -> Objects:
@@ -116,41 +118,12 @@ class ObjectSlot(Slot[Objects], Generic[S]):
 
     def decode(self, codes: npt.NDArray[np.uint8], blobs: Sequence[bytes | memoryview], counts: Ints) -> Objects:
         states = self.empty(int(counts.sum()))
-        starts = (np.cumsum(counts) - counts).tolist()
-        places: list[int] = []
-        plain: list[object] = []
-        item = 0
-        try:
-            for item, code in enumerate(codes.tolist()):
-                inside, found = self._read(code, blobs[item], int(counts[item]))
-                start = starts[item]
-                places += [start + place for place in inside]
-                plain += found
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise CodecError(f"{self.name}: item {item}: {error}", hint=_DAMAGED) from error
+        places, plain = read_cells(self.name, self._decoders, codes, blobs, counts)
         try:
             put(states, np.asarray(places, np.int64), self.restored(plain))
         except ValueError as error:
             raise CodecError(f"{self.name}: {error}", hint=_DAMAGED) from error
         return states
-
-    def _read(self, code: int, blob: bytes | memoryview, count: int) -> tuple[Sequence[int], Sequence[Any]]:
-        """The places of an item's filled cells, and what is in them. Raises what `decode` translates."""
-        if code == SOME:
-            some: dict[int, Any] = self._decoders[SOME].decode(blob)
-            places = list(some)
-            if places and 2 * len(places) < count and places == sorted(places) and 0 <= places[0] <= places[-1] < count:
-                return places, list(some.values())
-            raise ValueError(f"a map of cells {places[:10]} of {count}")
-        if code == EVERY:
-            every: list[Any] = self._decoders[EVERY].decode(blob)
-            places = [place for place, state in enumerate(every) if state is not None]
-            if len(every) == count <= 2 * len(places):
-                return places, every if len(places) == count else [every[place] for place in places]
-            raise ValueError(f"{len(every)} cells, {len(places)} of them filled, of {count}")
-        if code or len(blob):
-            raise ValueError(f"{len(blob)} bytes of code {code}")
-        return (), ()
 
 
 class ValueSlot(ObjectSlot[S]):
@@ -164,6 +137,50 @@ class ValueSlot(ObjectSlot[S]):
         values = coded(records.columns[self.columns[0]])
         rows = np.flatnonzero(values.codes >= 0)
         return values, rows, cell[rows]
+
+
+def decoders_of(form: Any) -> Decoders:  # noqa: ANN401 - a type
+    """Of the cells of an item, whose states are of `form`, by code."""
+    forms = {EVERY: list[form | None], SOME: dict[int, form]}
+    return {code: msgspec.msgpack.Decoder(one) for code, one in forms.items()}
+
+
+def read_cells(
+    name: str, decoders: Decoders, codes: npt.NDArray[np.uint8], blobs: Sequence[bytes | memoryview], counts: Ints
+) -> tuple[list[int], list[Any]]:
+    """The places of all filled cells, ascending, and what msgpack has in them. Raises `CodecError`."""
+    starts = (np.cumsum(counts) - counts).tolist()
+    places: list[int] = []
+    plain: list[Any] = []
+    item = 0
+    try:
+        for item, code in enumerate(codes.tolist()):
+            inside, found = _read(decoders, code, blobs[item], int(counts[item]))
+            start = starts[item]
+            places += [start + place for place in inside]
+            plain += found
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CodecError(f"{name}: item {item}: {error}", hint=_DAMAGED) from error
+    return places, plain
+
+
+def _read(decoders: Decoders, code: int, blob: bytes | memoryview, count: int) -> tuple[Sequence[int], Sequence[Any]]:
+    """The places of an item's filled cells, and what is in them. Raises what `read_cells` translates."""
+    if code == SOME:
+        some: dict[int, Any] = decoders[SOME].decode(blob)
+        places = list(some)
+        if places and 2 * len(places) < count and places == sorted(places) and 0 <= places[0] <= places[-1] < count:
+            return places, list(some.values())
+        raise ValueError(f"a map of cells {places[:10]} of {count}")
+    if code == EVERY:
+        every: list[Any] = decoders[EVERY].decode(blob)
+        places = [place for place, state in enumerate(every) if state is not None]
+        if len(every) == count <= 2 * len(places):
+            return places, every if len(places) == count else [every[place] for place in places]
+        raise ValueError(f"{len(every)} cells, {len(places)} of them filled, of {count}")
+    if code or len(blob):
+        raise ValueError(f"{len(blob)} bytes of code {code}")
+    return (), ()
 
 
 def filled(states: Objects) -> Ints:

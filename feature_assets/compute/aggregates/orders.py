@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_assets.compute.aggregates.canonical import Coded, from_canonical, most_bytes
+from feature_assets.compute.aggregates.canonical import Coded, coded, from_canonical, most_bytes
 from feature_assets.compute.aggregates.objects import LONGEST, Objects, ValueSlot, lists_of, of_items, put, slices
 from feature_assets.compute.aggregates.slot import Asked, Computation, Finished, Ints, Records, segments
+from feature_assets.compute.ordering import by_key_and_time
 from feature_assets.definition.aggregate import Aggregate
 
 Entry = tuple[int, int, bytes]
@@ -31,6 +32,8 @@ Entry = tuple[int, int, bytes]
 _RAW: Final = msgspec.Raw
 _WHOLE_BYTES: Final = 9
 """Of any int64."""
+_REPEATED: Final = 2
+"""Entries of rows that come so often are made once."""
 
 
 class One(ValueSlot[Entry]):
@@ -42,16 +45,20 @@ class One(ValueSlot[Entry]):
         super().__init__(f"{'last' if latest else 'first'}({column})", column, 1 + 2 * _WHOLE_BYTES + value_bytes)
         self._latest = latest
         self.prunes = latest
+        self.newest = 1 if latest else None
 
     def lift(self, records: Records, cell: Ints, cells: int) -> Objects:
+        return self.lift_rows(records, np.arange(len(records)), cell, cells)
+
+    def lift_rows(self, records: Records, rows: Ints, cell: Ints, cells: int) -> Objects:
         states = self.empty(cells)
-        values, rows, cell = _ordered(self, records, cell)
+        values, rows, cell = _ordered(self, records, rows, cell)
         found, first = segments(cell)
         winners = np.append(first, len(rows))[1:] - 1 if self._latest else first
         put(states, found, _entries(records, values, rows[winners]))
         return states
 
-    def merged(self, several: Sequence[Sequence[Entry]]) -> Iterable[Entry]:
+    def merged(self, several: Iterable[Sequence[Entry]]) -> Iterable[Entry]:
         return map(max, several) if self._latest else map(min, several)
 
     def plain(self, states: Sequence[Entry]) -> Iterable[object]:
@@ -82,10 +89,14 @@ class Latest(ValueSlot[tuple[Entry, ...]]):
         super().__init__(name, column, self.state_bytes + k * (2 * _WHOLE_BYTES + value_bytes))
         self._k = k
         self._distinct = distinct
+        self.newest = None if distinct else k
 
     def lift(self, records: Records, cell: Ints, cells: int) -> Objects:
+        return self.lift_rows(records, np.arange(len(records)), cell, cells)
+
+    def lift_rows(self, records: Records, rows: Ints, cell: Ints, cells: int) -> Objects:
         states = self.empty(cells)
-        values, rows, cell = _ordered(self, records, cell)
+        values, rows, cell = _ordered(self, records, rows, cell)
         if self._distinct and len(rows):
             place = cell * len(values.values) + values.codes[rows]
             _, from_behind = np.unique(place[::-1], return_index=True)
@@ -101,7 +112,7 @@ class Latest(ValueSlot[tuple[Entry, ...]]):
         put(states, found, (tuple(entries[bound]) for bound in slices(begin, begin + size)))
         return states
 
-    def merged(self, several: Sequence[Sequence[tuple[Entry, ...]]]) -> Iterable[tuple[Entry, ...]]:
+    def merged(self, several: Iterable[Sequence[tuple[Entry, ...]]]) -> Iterable[tuple[Entry, ...]]:
         return map(self._of, several)
 
     def plain(self, states: Sequence[tuple[Entry, ...]]) -> Iterable[object]:
@@ -177,17 +188,26 @@ class Listed(Computation):
         return Finished(lists_of(values, self._dtype, overflow), overflow)
 
 
-def _ordered(slot: ValueSlot[Any], records: Records, cell: Ints) -> tuple[Coded, Ints, Ints]:
-    """The column's values; the rows that have one, in the order of records cell by cell; and the cells of these."""
-    values, rows, cell = slot.valid(records, cell)
+def _ordered(slot: ValueSlot[Any], records: Records, rows: Ints, cell: Ints) -> tuple[Coded, Ints, Ints]:
+    """The column's values; those of `rows` that have one, in the order of records cell by cell; and their cells."""
+    values = coded(records.columns[slot.columns[0]])
+    having = values.codes[rows] >= 0
+    if not having.all():
+        rows, cell = rows[having], cell[having]
     keys = records.sequence[rows], records.event_at[rows], cell
     if _strictly_ascends(keys):
         return values, rows, cell
-    order = np.lexsort(keys)
-    equal = _equals_previous([key[order] for key in keys])
-    if equal.any():
-        tied = rows[order[np.append(equal, False) | np.append(False, equal)]]
-        order = np.lexsort((_ranks(values, values.codes[tied])[values.codes[rows]], *keys))
+    order = by_key_and_time(cell, keys[1])
+    order = np.arange(len(rows)) if order is None else order
+    tied = _equals_previous([key[order] for key in keys[1:]])
+    if tied.any():
+        places = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+        some = order[places]
+        order[places] = some[np.lexsort([key[some] for key in keys])]
+        equal = _equals_previous([key[order] for key in keys])
+        if equal.any():
+            ranks = _ranks(values, values.codes[rows[order[np.append(equal, False) | np.append(False, equal)]]])
+            order[places] = some[np.lexsort([ranks[values.codes[rows[some]]], *(key[some] for key in keys)])]
     return values, rows[order], cell[order]
 
 
@@ -214,5 +234,17 @@ def _ranks(values: Coded, codes: Ints) -> Ints:
 
 
 def _entries(records: Records, values: Coded, rows: Ints) -> list[Entry]:
+    """Of each row its entry; of one that comes again the same."""
+    used = np.zeros(len(records), np.bool_)
+    used[rows] = True
+    distinct = np.flatnonzero(used)
+    if _REPEATED * len(distinct) > len(rows):
+        return _made(records, values, rows)
+    made = np.fromiter(_made(records, values, distinct), object, len(distinct))
+    found: list[Entry] = made[(np.cumsum(used) - 1)[rows]].tolist()
+    return found
+
+
+def _made(records: Records, values: Coded, rows: Ints) -> list[Entry]:
     found = [values.values[code] for code in values.codes[rows].tolist()]
     return list(zip(records.event_at[rows].tolist(), records.sequence[rows].tolist(), found, strict=True))

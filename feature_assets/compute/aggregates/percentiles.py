@@ -11,7 +11,9 @@ Invariant: a state is the exact number of records in each bucket. One of more th
 holds none; it makes every state that it is merged into overflowed.
 
 A *place* numbers buckets by ascending value: 0 is zero, i + 2**23 bucket i, 2**24 infinity, and the negative of a place
-the place of the negative number. A state as msgpack, overflowed as two empty arrays:
+the place of the negative number. It is the key of a tally; the keys' one part are `varints`: of each cell the first
+place (2 * place, or -2 * place - 1 for a negative one), then how far each is from the one before it. A state of format
+1 was, as msgpack, overflowed as two empty arrays:
 
     [[the first place, how far the second is from it, ...], [records in the first, in the second, ...]]
 """
@@ -21,24 +23,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_assets.compute.aggregates.objects import Objects, ObjectSlot, put
-from feature_assets.compute.aggregates.slot import Asked, Computation, Finished, Ints, Records, segments
+from feature_assets.compute.aggregates.entries import ITEM_BYTES, Entries, Part
+from feature_assets.compute.aggregates.packing import damaged
+from feature_assets.compute.aggregates.slot import COUNT_BYTES, Asked, Computation, Finished, Ints, Records
+from feature_assets.compute.aggregates.tallies import MOST, Occurrences, Tally, often
+from feature_assets.compute.aggregates.varints import packed_varints, unpacked_varints
 from feature_assets.definition.aggregate import Aggregate
 
 Floats = npt.NDArray[np.float64]
 
-_ENTRY: Final = np.dtype([("place", "<i4"), ("count", "<i8")])
-_OVERFLOWED: Final = b""
 _MIDDLE: Final = 2**23
 """Beyond every bucket's number: the finest accuracy, 0.0001, has numbers from -3.8 to 3.6 million."""
 _INFINITE: Final = 2**24
-_PLACE_BITS: Final = 26
 _EXACT: Final = Context(prec=40, Emin=-999_999, Emax=999_999)
 _LN2: Final = 0.6931471805599453
 """Written out, as a library's logarithm may differ from another's in the last bit."""
@@ -51,89 +53,61 @@ _TERMS: Final = 12
 """Of the series of the logarithm: the first that is left out is below 2**-60."""
 
 
-class Buckets(ObjectSlot[bytes]):
-    """How many records there are in each bucket: the bytes of an array of (place, count), by ascending place.
+class Buckets(Tally):
+    """How many records there are in each bucket.
 
     For `max_bytes`, numbers are taken to lie within a factor of `_APART`, and fewer than 2**24 of them in a cell.
     """
 
-    form = tuple[list[int], list[int]]
+    form: ClassVar[Any] = tuple[list[int], list[int]]
+    key_parts: ClassVar[int] = 1
 
     def __init__(self, column: str, accuracy: float, bound: int) -> None:
+        super().__init__(f"buckets({column}, {accuracy!r}, {bound})", (column,), (Occurrences(),), bound)
         buckets = min(bound, math.ceil(_steps(accuracy) * math.log(_APART)))
-        largest = 1 + 2 * self.state_bytes + buckets * _BUCKET_BYTES + _MORE_BYTES
-        super().__init__(f"buckets({column}, {accuracy!r}, {bound})", (column,), largest)
+        self.max_bytes = COUNT_BYTES + buckets * _BUCKET_BYTES + _MORE_BYTES
         self._accuracy = accuracy
-        self._bound = bound
+        self._most = bound
 
-    def lift(self, records: Records, cell: Ints, cells: int) -> Objects:
+    def most_bytes(self, tiles: int, *, suffix: bool, endless: bool) -> int:
+        """See `Slot`."""
+        del suffix, endless
+        return self.max_bytes * tiles + ITEM_BYTES
+
+    def keyed(self, records: Records) -> tuple[Ints, Ints, tuple[bytes, ...]]:
         column = records.columns[self.columns[0]]
         values = column.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(~np.isnan(values))
-        states = self.empty(cells)
-        found, made = self._states(cell[rows], places_of(values[rows], self._accuracy), np.ones(len(rows), np.int64))
-        put(states, found, made)
-        return states
+        return rows, places_of(values[rows], self._accuracy), ()
 
-    def merged(self, several: Sequence[Sequence[bytes]]) -> Iterable[bytes]:
-        sizes = np.fromiter(map(len, several), np.int64, len(several))
-        flat = [state for states in several for state in states]
-        cell, places, counts = entries(flat)
-        group = np.repeat(np.arange(len(several)), sizes)
-        found, made = self._states(group[cell], places, counts)
-        merged = [_OVERFLOWED] * len(several)
-        for at, state in zip(found.tolist(), made, strict=True):
-            merged[at] = state
-        for at in group[np.fromiter((not state for state in flat), np.bool_, len(flat))].tolist():
-            merged[at] = _OVERFLOWED
-        return merged
+    def packed_keys(self, states: Entries, entries: Ints) -> list[Part]:
+        keys, first = states.keys.astype(np.int64), _first(states.counts)
+        steps: Ints = np.diff(keys, prepend=0)
+        steps[first] = np.where(keys[first] < 0, -2 * keys[first] - 1, 2 * keys[first])
+        return [((entries > 0).astype(np.uint8), packed_varints(steps, entries))]
 
-    def plain(self, states: Sequence[bytes]) -> Iterable[object]:
-        cell, places, counts = entries(states)
-        _, first = segments(cell)
-        steps = np.diff(places, prepend=0)
-        steps[first] = places[first]
-        end = 0
-        listed, often = steps.tolist(), counts.tolist()
-        for state in states:
-            start, end = end, end + len(state) // _ENTRY.itemsize
-            yield listed[start:end], often[start:end]
+    def unpacked_keys(self, parts: Sequence[Part], entries: Ints, cells: Ints) -> tuple[Ints, tuple[bytes, ...]]:
+        ((codes, blobs),) = parts
+        steps, first = unpacked_varints(blobs, entries), _first(cells)
+        if (codes != (entries > 0)).any():
+            raise damaged(f"{self.name}: there is no such code")
+        steps[first] = np.where(steps[first] & 1, -(steps[first] + 1 >> 1), steps[first] >> 1)
+        try:
+            return _summed(steps, first, cells[cells > 0]), ()
+        except ValueError as error:
+            raise damaged(f"{self.name}: {error}") from error
 
-    def restored(self, plain: Sequence[Any]) -> Iterable[bytes]:
+    def former(self, plain: Sequence[Any]) -> Entries:
+        """See `Tally`."""
         sizes = np.fromiter((len(steps) for steps, _ in plain), np.int64, len(plain))
-        if any(len(steps) != len(counts) for steps, counts in plain) or sizes.max(initial=0) > self._bound:
-            raise ValueError(f"buckets and counts that are not as many, or more than {self._bound}")
-        end = np.cumsum(sizes)
-        first = (end - sizes)[sizes > 0]
+        if any(len(steps) != len(counts) for steps, counts in plain) or sizes.max(initial=0) > self._most:
+            raise ValueError(f"buckets and counts that are not as many, or more than {self._most}")
         steps = _array(chain.from_iterable(steps for steps, _ in plain), int(sizes.sum()))
-        read = np.zeros(len(steps), _ENTRY)
-        counts = _array(chain.from_iterable(counts for _, counts in plain), len(steps))
-        if len(steps):
-            inner = np.ones(len(steps), np.bool_)
-            inner[first] = False
-            if np.abs(steps).max() > 2 * _INFINITE or (steps[inner] < 1).any() or (counts < 1).any():
-                raise ValueError("buckets that do not ascend, or with no records")
-            total = np.cumsum(steps)
-            before = np.repeat(total[first] - steps[first], sizes[sizes > 0])
-            places = total - before
-            if np.abs(places).max() > _INFINITE:
-                raise ValueError("buckets beyond infinity")
-            read["place"], read["count"] = places, counts
-        return _split(read, end - sizes, end)
-
-    def _states(self, cell: Ints, places: Ints, counts: Ints) -> tuple[Ints, list[bytes]]:
-        """The cells that have entries, and their states; entries of one place are added up. `cell` may be unsorted."""
-        joined = (cell << _PLACE_BITS) + places + _INFINITE
-        order = np.argsort(joined, kind="stable")
-        distinct, first = segments(joined[order])
-        read = np.zeros(len(distinct), _ENTRY)
-        if len(distinct):
-            read["count"] = np.add.reduceat(counts[order], first)
-        read["place"] = (distinct & (2**_PLACE_BITS - 1)) - _INFINITE
-        found, start = segments(distinct >> _PLACE_BITS)
-        end = np.append(start, len(distinct))[1:]
-        end[end - start > self._bound] = start[end - start > self._bound]
-        return found, _split(read, start, end)
+        times = _array(chain.from_iterable(counts for _, counts in plain), len(steps))
+        if (times < 1).any() or int(times.max(initial=0)) >= MOST:
+            raise ValueError("buckets with no records, or with more than there can be")
+        places = _summed(steps, _first(sizes), sizes[sizes > 0])
+        return self.entries(sizes, np.zeros(len(sizes), np.bool_), places, times, ())
 
 
 class Percentile(Computation):
@@ -150,26 +124,17 @@ class Percentile(Computation):
         self.slots = (Buckets(column, self._accuracy, aggregate.bound or 1),)
         self.error_bound = f"within {self._accuracy:.4g} of the value, relatively"
 
-    def finish(self, cells: Sequence[Objects], asked: Asked) -> Finished:
-        states = cells[0].tolist()
-        overflow = np.fromiter((state is not None and not state for state in states), np.bool_, len(asked.as_of))
-        cell, places, counts = entries([state or b"" for state in states])
-        found, first = segments(cell)
-        values = np.full(len(states), np.nan)
-        if len(found):
-            before = np.cumsum(counts) - counts
-            total = np.add.reduceat(counts, first)
+    def finish(self, cells: Sequence[Entries], asked: Asked) -> Finished:
+        (states,) = cells
+        del asked
+        values, first, times = np.full(len(states), np.nan), _first(states.counts), often(states)
+        if len(first):
+            before = np.cumsum(times) - times
+            total = np.add.reduceat(times, first)
             rank = np.floor(self._share * (total - 1)).astype(np.int64)
             hit = np.searchsorted(before, before[first] + rank, side="right") - 1
-            values[found] = [value_of(place, self._accuracy) for place in places[hit].tolist()]
-        return Finished(pa.array(values, mask=np.isnan(values)), overflow)
-
-
-def entries(states: Sequence[bytes]) -> tuple[Ints, Ints, Ints]:
-    """All entries, state after state: whose state, the place, the count."""
-    read = np.frombuffer(b"".join(states), _ENTRY)
-    sizes = np.fromiter(map(len, states), np.int64, len(states)) // _ENTRY.itemsize
-    return np.repeat(np.arange(len(states)), sizes), read["place"].astype(np.int64), read["count"].astype(np.int64)
+            values[states.counts > 0] = [value_of(place, self._accuracy) for place in states.keys[hit].tolist()]
+        return Finished(pa.array(values, mask=np.isnan(values)), states.over)
 
 
 def places_of(values: Floats, accuracy: float) -> Ints:
@@ -223,9 +188,22 @@ def _log(values: Floats) -> Floats:
     return found
 
 
-def _split(read: npt.NDArray[np.void], start: Ints, end: Ints) -> list[bytes]:
-    raw, size = read.tobytes(), _ENTRY.itemsize
-    return [raw[one * size : other * size] for one, other in zip(start.tolist(), end.tolist(), strict=True)]
+def _first(counts: Ints) -> Ints:
+    """The place of the first entry of each cell that has some."""
+    return (np.cumsum(counts) - counts)[counts > 0]
+
+
+def _summed(steps: Ints, first: Ints, sizes: Ints) -> Ints:
+    """The places, from the first of each cell and the steps from there. Raises `ValueError` for what is never made."""
+    inner = np.ones(len(steps), np.bool_)
+    inner[first] = False
+    if (np.abs(steps) > 2 * _INFINITE).any() or (steps[inner] < 1).any():
+        raise ValueError("buckets that do not ascend")
+    total = np.cumsum(steps)
+    places: Ints = total - np.repeat(total[first] - steps[first], sizes)
+    if (np.abs(places) > _INFINITE).any():
+        raise ValueError("buckets beyond infinity")
+    return places
 
 
 def _array(numbers: Iterable[int], size: int) -> Ints:

@@ -1,12 +1,9 @@
-"""Different values, counted exactly: how many there are, and which are the most frequent.
+"""Different values, counted exactly.
 
-Both are bounded. Invariant: a state of more than `bound` different values is *overflowed* and holds none of them; it
+They are bounded. Invariant: a state of more than `bound` different values is *overflowed* and holds none of them; it
 makes every state that it is merged into overflowed. So whether it is depends on the records alone.
 
-A state as msgpack; values ascend by their bytes; overflowed is empty:
-
-    count_distinct    [value, ...]
-    top_k             [[value, ...], [how often, ...]]
+A state as msgpack; values ascend by their bytes; overflowed is empty: [value, ...].
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,17 +14,17 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from feature_assets.compute.aggregates import distinct_bits
 from feature_assets.compute.aggregates.canonical import most_bytes
-from feature_assets.compute.aggregates.objects import LONGEST, Objects, ValueSlot, lists_of, of_items, put, slices
-from feature_assets.compute.aggregates.slot import COUNT_BYTES, Asked, Computation, Finished, Ints, Records, segments
+from feature_assets.compute.aggregates.distinct_bits import Bits, Words
+from feature_assets.compute.aggregates.objects import LONGEST, Objects, ValueSlot, of_items, put, slices
+from feature_assets.compute.aggregates.slot import Asked, Computation, Finished, Ints, Records, segments
 from feature_assets.definition.aggregate import Aggregate
 
 Values = frozenset[bytes]
-Counts = Mapping[bytes, int]
 
 _RAW: Final = msgspec.Raw
 _OVERFLOWED: Final[Values] = frozenset()
-_OVERFLOWED_COUNTS: Final[Counts] = {}
 
 
 class Distinct(ValueSlot[Values]):
@@ -47,15 +44,28 @@ class Distinct(ValueSlot[Values]):
         put(states, found, (self._bounded(values[bound]) for bound in bounds))
         return states
 
-    def merged(self, several: Sequence[Sequence[Values]]) -> Iterable[Values]:
+    def as_bits(self, records: Records) -> tuple[Bits, Records] | None:
+        """The same of some records in another form, where that is less; see `sets_of`."""
+        return distinct_bits.of(self.name, self.columns[0], records)
+
+    def sets_of(self, bits: Bits, states: Words) -> Objects:
+        """The cells that this slot has for those of `as_bits`."""
+        return bits.sets(states, self._bound)
+
+    def merged(self, several: Iterable[Sequence[Values]]) -> Iterable[Values]:
         for cells in several:
-            yield self._bounded(_OVERFLOWED.union(*cells)) if all(cells) else _OVERFLOWED
+            if not all(cells):
+                yield _OVERFLOWED
+                continue
+            # The largest is copied, which is less than to put its values into an empty one.
+            largest = max(cells, key=len)
+            yield self._bounded(largest.union(*cells))
 
     def plain(self, states: Sequence[Values]) -> Iterable[object]:
         return (list(map(_RAW, sorted(state))) for state in states)
 
     def restored(self, plain: Sequence[Any]) -> Iterable[Values]:
-        return map(frozenset, _ascending(plain, self._bound))
+        return map(frozenset, ascending(plain, self._bound))
 
     def pruned(self, states: Objects, counts: Ints) -> Objects:
         """Of an item each value only in the last cell that has it.
@@ -83,48 +93,6 @@ class Distinct(ValueSlot[Values]):
         return found if len(found) <= self._bound else _OVERFLOWED
 
 
-class Frequencies(ValueSlot[Counts]):
-    """How often each value occurred; nothing if they are more than `bound`."""
-
-    form = tuple[list[msgspec.Raw], list[int]]
-
-    def __init__(self, column: str, bound: int, value_bytes: int = LONGEST) -> None:
-        largest = 1 + 2 * self.state_bytes + bound * (value_bytes + 1 + COUNT_BYTES)
-        super().__init__(f"frequencies({column}, {bound})", column, largest)
-        self._bound = bound
-
-    def lift(self, records: Records, cell: Ints, cells: int) -> Objects:
-        states = self.empty(cells)
-        found, values, often, bounds = _counted(self, records, cell)
-        put(states, found, (self._bounded(dict(zip(values[one], often[one], strict=True))) for one in bounds))
-        return states
-
-    def merged(self, several: Sequence[Sequence[Counts]]) -> Iterable[Counts]:
-        for cells in several:
-            if not all(cells):
-                yield _OVERFLOWED_COUNTS
-                continue
-            counts = dict(cells[0])
-            for cell in cells[1:]:
-                for value, count in cell.items():
-                    counts[value] = counts.get(value, 0) + count
-            yield self._bounded(counts)
-
-    def plain(self, states: Sequence[Counts]) -> Iterable[object]:
-        for state in states:
-            values = sorted(state)
-            yield list(map(_RAW, values)), [state[value] for value in values]
-
-    def restored(self, plain: Sequence[Any]) -> Iterable[Counts]:
-        for values, (_, often) in zip(_ascending([raw for raw, _ in plain], self._bound), plain, strict=True):
-            if min(often, default=1) < 1:
-                raise ValueError(f"a value that occurred {min(often)} times")
-            yield dict(zip(values, often, strict=True))
-
-    def _bounded(self, counts: Counts) -> Counts:
-        return counts if len(counts) <= self._bound else _OVERFLOWED_COUNTS
-
-
 class DistinctCounted(Computation):
     """`count_distinct`: 0 if there is no value; null, and overflow, if there are more than `bound`."""
 
@@ -136,29 +104,6 @@ class DistinctCounted(Computation):
         states = cells[0].tolist()
         counts = np.fromiter((0 if state is None else len(state) or -1 for state in states), np.int64, len(asked.as_of))
         return Finished(pa.array(counts, mask=counts < 0), counts < 0)
-
-
-class Ranked(Computation):
-    """`top_k`: the most frequent first, of equals the one with the lesser bytes; the empty list if there is no value.
-
-    Null, and overflow, if there are more than `bound` different ones.
-    """
-
-    def __init__(self, aggregate: Aggregate, columns: Mapping[str, pa.DataType]) -> None:
-        (column,) = aggregate.columns
-        self._k = aggregate.k or 1
-        self._dtype = columns[column]
-        self.slots = (Frequencies(column, aggregate.bound or 1, most_bytes(self._dtype)),)
-
-    def finish(self, cells: Sequence[Objects], asked: Asked) -> Finished:
-        del asked
-        states = cells[0].tolist()
-        overflow = np.fromiter((state is not None and not state for state in states), np.bool_, len(states))
-        top = [self._top(state) if state else [] for state in states]
-        return Finished(lists_of(top, self._dtype, overflow), overflow)
-
-    def _top(self, counts: Counts) -> list[bytes]:
-        return sorted(counts, key=lambda value: (-counts[value], value))[: self._k]
 
 
 def _counted(
@@ -173,7 +118,7 @@ def _counted(
     return found, of_pairs, often.tolist(), slices(first, np.append(first, len(pairs))[1:])
 
 
-def _ascending(raw: Sequence[Sequence[msgspec.Raw]], bound: int) -> list[list[bytes]]:
+def ascending(raw: Sequence[Sequence[msgspec.Raw]], bound: int) -> list[list[bytes]]:
     """The values of each state. Raises `ValueError` where they do not ascend, or are more than `bound`."""
     flat = list(map(bytes, chain.from_iterable(raw)))
     ends = list(accumulate(map(len, raw)))

@@ -84,6 +84,10 @@ class Slot(ABC, Generic[C]):
     columns: tuple[str, ...]
     is_greatest: bool = False
     max_bytes: int
+    newest: int | None = None
+    """If the state is that of so many newest records that have a value, by the slot's order: how many."""
+    since: ClassVar[int] = 1
+    """The first format of rings whose readers know the bytes that it writes (see `tile_codec`)."""
 
     @abstractmethod
     def empty(self, cells: int) -> C:
@@ -92,6 +96,10 @@ class Slot(ABC, Generic[C]):
     @abstractmethod
     def lift(self, records: Records, cell: Ints, cells: int) -> C:
         """The cells 0 to `cells` - 1 of records, of which `cell` says where each belongs. `cell` ascends."""
+
+    def lift_rows(self, records: Records, rows: Ints, cell: Ints, cells: int) -> C:
+        """The cells of some rows, of which one may be in several cells; `cell` says for each row where, and ascends."""
+        return self.lift(records.take(rows), cell, cells)
 
     @abstractmethod
     def merge(self, states: C, group: Ints, groups: int) -> C:
