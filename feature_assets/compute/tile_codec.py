@@ -33,6 +33,7 @@ import numpy.typing as npt
 from feature_assets.compute.aggregates.layout import ALL_TIME, FINGERPRINT_BYTES, Layout
 from feature_assets.compute.aggregates.packing import OFFSET, packed_integers, unpacked_integers
 from feature_assets.compute.aggregates.slot import Ints
+from feature_assets.compute.aggregates.stretches import Stretches
 from feature_assets.compute.tile_rolling import BEFORE_ALL, NEVER, Rings, empty_rings
 from feature_assets.errors import CodecError, ItemTooLargeError
 
@@ -80,16 +81,20 @@ def unpacked(layout: Layout, blobs: Sequence[bytes], only: Collection[int] | Non
         given = [blobs[item] for item in there]
     if not there:
         return empty_rings(layout, len(blobs))
-    headers = _headers(layout, given, there)
+    joined = Stretches.of(given)
+    headers = _headers(layout, given, joined, there)
     counts = headers["counts"].astype(np.int64)
     tiles = counts.sum(axis=1)
-    wanted = range(len(layout.slots)) if only is None else only
-    parts = _parts(layout, headers, given, there, wanted)
+    parts = _parts(layout, headers, joined, there)
     try:
         starts = _unpacked_starts(layout, headers, counts, parts[:2])
         cells = tuple(
-            slot.decode(np.ascontiguousarray(headers["codes"][:, number]), part, tiles)
-            if number in wanted
+            slot.decode(
+                np.ascontiguousarray(headers["codes"][:, number]),
+                part.blobs() if slot.kind == "object" else part,
+                tiles,
+            )
+            if only is None or number in only
             else slot.empty(0)
             for number, (slot, part) in enumerate(zip(layout.slots, parts[2:], strict=True))
         )
@@ -146,7 +151,7 @@ def _packed_starts(rings: Rings) -> tuple[npt.NDArray[np.uint8], list[list[bytes
     return np.stack((codes, other_codes), axis=1), [blobs, other_blobs]
 
 
-def _unpacked_starts(layout: Layout, headers: Any, counts: Ints, parts: Sequence[Sequence[bytes]]) -> Ints:  # noqa: ANN401 - a structured array
+def _unpacked_starts(layout: Layout, headers: Any, counts: Ints, parts: Sequence[Stretches]) -> Ints:  # noqa: ANN401 - a structured array
     hops, codes = _hops(layout), np.ascontiguousarray(headers["places"].T)
     counted = counts[:, ::-1]
     some = counted > 0
@@ -184,13 +189,13 @@ def _hops(layout: Layout) -> Ints:
 # --------------------------------------------------------------------------------------------------- heads and bodies
 
 
-def _headers(layout: Layout, blobs: Sequence[bytes], there: Sequence[int]) -> Any:  # noqa: ANN401 - a structured array
+def _headers(layout: Layout, blobs: Sequence[bytes], joined: Stretches, there: Sequence[int]) -> Any:  # noqa: ANN401 - a structured array
     form = header_of(layout)
-    if not _UNDAMAGED.issuperset(map(crc32, blobs)) or min(map(len, blobs)) < form.itemsize + CHECK_BYTES:
+    if not _UNDAMAGED.issuperset(map(crc32, blobs)) or joined.length.min() < form.itemsize + CHECK_BYTES:
         for place, blob in enumerate(blobs):
             if crc32(blob) != _INTACT or len(blob) < form.itemsize + CHECK_BYTES:
                 raise _unreadable(layout, blob, there[place])
-    headers = np.frombuffer(b"".join([blob[: form.itemsize] for blob in blobs]), form)
+    headers = joined.rows(joined.start, form.itemsize).reshape(-1).view(form)
     ours = headers["format"] == FORMAT
     ours &= (headers["fingerprint"] == np.frombuffer(layout.fingerprint, np.uint8)).all(axis=1)
     if not ours.all():
@@ -202,36 +207,24 @@ def _headers(layout: Layout, blobs: Sequence[bytes], there: Sequence[int]) -> An
 def _parts(
     layout: Layout,
     headers: Any,  # noqa: ANN401 - a structured array
-    blobs: Sequence[bytes],
+    joined: Stretches,
     there: Sequence[int],
-    wanted: Collection[int],
-) -> list[list[bytes]]:
-    """The bytes between head and check of each blob: where tiles start, and then slot by slot, of those wanted."""
+) -> list[Stretches]:
+    """What is between head and check of each blob: where tiles start, and then slot by slot."""
     counts = headers["counts"].astype(np.int64)
     later = counts.sum(axis=1) - np.count_nonzero(counts, axis=1)
     places = headers["places"].astype(np.int64)
     values = np.stack((np.full(len(counts), counts.shape[1]), later), axis=1)
     # What a blob of `packed_integers` is long; of other codes something, which is refused when it is read.
     sizes = places % OFFSET * values + np.where((places >= OFFSET) & (values > 0), _WORD, 0)
-    sizes = np.column_stack((sizes, headers["lengths"].astype(np.int64)))
-    ends = np.cumsum(sizes, axis=1) + headers.dtype.itemsize
-    lengths = np.fromiter(map(len, blobs), np.int64, len(blobs))
-    wrong = np.flatnonzero(lengths != ends[:, -1] + CHECK_BYTES)
+    sizes = np.concatenate((sizes, headers["lengths"]), axis=1, dtype=np.int64).T
+    ends = np.cumsum(sizes, axis=0) + headers.dtype.itemsize
+    wrong = np.flatnonzero(joined.length != ends[-1] + CHECK_BYTES)
     if len(wrong):
         place = int(wrong[0])
-        what = f"ring {there[place]} of view {layout.name!r}: {lengths[place]} bytes, its head says {ends[place, -1]}"
-        raise CodecError(what, hint=_DAMAGED)
-    found = []
-    # Much is nothing but zeros, which takes no bytes, of every item.
-    some: list[bool] = (sizes.max(axis=0) > 0).tolist()
-    places = len(some) - len(layout.slots)
-    for number, column in enumerate(ends.T):
-        if not some[number] or not (number < places or number - places in wanted):
-            found.append([b""] * len(blobs))
-            continue
-        cuts = zip(blobs, (column - sizes[:, number]).tolist(), column.tolist(), strict=True)
-        found.append([blob[one:other] for blob, one, other in cuts])
-    return found
+        where = f"ring {there[place]} of view {layout.name!r}"
+        raise CodecError(f"{where}: {joined.length[place]} bytes, its head says {ends[-1, place]}", hint=_DAMAGED)
+    return [Stretches(joined.data, *part) for part in zip(ends - sizes + joined.start, sizes, strict=True)]
 
 
 def _require_few(rings: Rings) -> None:

@@ -10,19 +10,23 @@ w is the least, and e the greatest, with which nothing is lost. Code 1 stands fo
 taken where it is not longer. A sum of amounts in cents has two or three bytes, one of doubles of like size about nine.
 """
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from feature_assets.compute.aggregates.exact import BITS, MASK, canonical, concatenated
 from feature_assets.compute.aggregates.packing import Blobs, Codes, damaged
 from feature_assets.compute.aggregates.slot import Additive, Ints
+from feature_assets.compute.aggregates.stretches import WORD, Stretches
 
 _BYTES: Final = BITS // 8
 WHOLE: Final = 1
 MOVED: Final = 2
 _HEAD: Final = 2
+_NEAR: Final = 8
+"""Digits: where all numbers of all items lie within so many, each is read with all of them."""
 _FARTHEST: Final = 600
 """Bytes: squares of doubles lie between 256**-269 and 256**256, and 2**31 of them are not much more."""
 
@@ -60,61 +64,97 @@ def packed_numbers(number: Additive, counts: Ints) -> tuple[Codes, list[bytes]]:
 
 def unpacked_numbers(codes: Codes, blobs: Blobs, counts: Ints) -> Additive:
     """The numbers of all items, one item after the other. Raises `CodecError` for what `packed_numbers` never makes."""
-    width, place = _shapes(codes, blobs, counts)
-    used = (codes > 0) & (counts > 0)
+    stretches = Stretches.of(blobs)
+    head, width, place = _shapes(codes, stretches, counts)
+    used = width > 0
     if not used.any():
         return Additive(0, np.zeros((int(counts.sum()), 1), np.int64))
-    base = int(place[used].min()) // _BYTES
-    columns = -(-int((place + width)[used].max()) // _BYTES) - base
-    kinds = (place - _BYTES * base) * 8 * _FARTHEST + width * 4 + codes
-    several = np.unique(kinds[used]).tolist()
-    if used.all() and len(several) == 1:
-        narrow = _digits(blobs, several[0], columns)
-    else:
-        narrow = np.zeros((int(counts.sum()), columns), "<i4")
-        # A row is one thing to numpy, which so moves it as a whole.
-        rows, kind_of = narrow.view(f"V{_BYTES * columns}").reshape(-1), np.repeat(kinds, counts)
-        for kind in several:
-            items = np.flatnonzero(used & (kinds == kind)).tolist()
-            found = _digits([blobs[item] for item in items], kind, columns)
-            rows[kind_of == kind] = found.view(rows.dtype).reshape(-1)
-    values = narrow.view("<u4").astype(np.int64)
-    values[:, -1] = narrow[:, -1]
+    if not used.all():
+        place[~used] = place[used].min()
+    base = int(place.min()) // _BYTES
+    offset = place - _BYTES * base
+    columns = -(-int((offset + width).max()) // _BYTES)
+    if columns <= _NEAR:
+        return Additive(base, _digits(stretches, _Form(head, offset, width), columns, counts))
+    # Items whose numbers may be of very different sizes: each begins at a digit of its own.
+    digit, byte = offset // _BYTES, offset % _BYTES
+    found = _digits(stretches, _Form(head, byte, width), -(-int((byte + width).max()) // _BYTES), counts)
+    values = np.zeros((len(found), columns), np.int64)
+    for first in np.unique(digit).tolist():
+        rows = np.repeat(digit == first, counts)
+        size = min(columns - first, found.shape[1])
+        values[rows, first : first + size] = found[rows, :size]
     return Additive(base, values)
 
 
-def _digits(blobs: Blobs, kind: int, columns: int) -> npt.NDArray[np.int32]:
-    """Integers of one kind as rows of digits in two's complement."""
-    code, width, offset = kind % 4, kind // 4 % (2 * _FARTHEST), kind // (8 * _FARTHEST)
-    raw = b"".join(blobs if code == WHOLE else [blob[_HEAD:] for blob in blobs])
-    digits = np.zeros((len(raw) // width, columns), "<i4")
-    stride = (columns * _BYTES,)
-    np.ndarray(len(digits), f"V{width}", digits.data, offset, stride)[:] = np.frombuffer(raw, f"V{width}")
-    top = (offset + width - 1) // _BYTES
-    # The sign is in the highest byte: up to the end of the digit and down again spreads it over the digit.
-    up = BITS - 8 * (offset + width - _BYTES * top)
-    digits[:, top] = digits[:, top] << up >> up
-    digits[:, top + 1 :] = (digits[:, top] >> (BITS - 1))[:, None]
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How the numbers of each item stand: behind how many bytes, from which byte of the digits on, and how wide."""
+
+    head: Ints
+    byte: Ints
+    width: Ints
+
+
+def _digits(stretches: Stretches, form: _Form, size: int, counts: Ints) -> Ints:
+    """The numbers as `size` digits, the last of which has the sign; above it there are none."""
+    before = np.cumsum(counts) - counts
+    start = np.repeat(stretches.start + form.head - form.byte - form.width * before, counts)
+    start += np.repeat(form.width, counts) * np.arange(len(start))
+    digits: Ints = stretches.rows(start, _BYTES * size).view("<u4").astype(np.int64)
+    bounds = form.byte, form.byte + form.width
+    if size <= _NEAR:
+        kept, sign = _every_mask(size)
+        which = np.repeat(bounds[0] * (_BYTES * size + 1) + bounds[1], counts)
+    else:
+        kept, sign = _masks(*bounds, size)
+        which = np.repeat(np.arange(len(counts)), counts)
+    # What is beside a number is left out; and its highest bit counts as less than nothing.
+    digits &= np.take(kept, which, axis=0)
+    turned = np.take(sign, which, axis=0)
+    digits ^= turned
+    digits -= turned
     return digits
 
 
-def _shapes(codes: Codes, blobs: Blobs, counts: Ints) -> tuple[Ints, Ints]:
-    """The width of each item's integers and their place, in bytes."""
-    lengths = np.fromiter(map(len, blobs), np.int64, len(blobs))
-    place = np.zeros(len(codes), np.int64)
-    moved = np.flatnonzero(codes == MOVED)
-    if (lengths[moved] < _HEAD).any():
+@lru_cache(maxsize=_NEAR)
+def _every_mask(size: int) -> tuple[Ints, Ints]:
+    """The masks of all bounds that there are, by the first and then by the second."""
+    bounds = np.arange(_BYTES * size + 1)
+    return _masks(np.repeat(bounds, len(bounds)), np.tile(bounds, len(bounds)), size)
+
+
+def _masks(first: Ints, end: Ints, size: int) -> tuple[Ints, Ints]:
+    """Which bits of the digits are those of a number from a byte to before another; and which is that of its sign."""
+    place = _BYTES * np.arange(size)
+    kept = _lowest(end[:, None] - place) & ~_lowest(first[:, None] - place)
+    bit = 8 * (end[:, None] - place) - 1
+    has_sign = (bit >= 0) & (bit < BITS) & (end > first)[:, None]
+    return kept, np.where(has_sign, 1 << np.clip(bit, 0, BITS), 0)
+
+
+def _lowest(number: Ints) -> Ints:
+    """As many of the lowest bytes of a digit."""
+    lowest: Ints = (1 << 8 * np.clip(number, 0, _BYTES)) - 1
+    return lowest
+
+
+def _shapes(codes: Codes, stretches: Stretches, counts: Ints) -> tuple[Ints, Ints, Ints]:
+    """Of each item how many bytes come before its integers, how wide these are, and their place, in bytes."""
+    moved = codes == MOVED
+    head = np.where(moved, _HEAD, 0)
+    if (stretches.length < head).any():
         raise damaged("an item of code 2 without a place")
-    heads = b"".join([blobs[item][:_HEAD] for item in moved.tolist()])
-    place[moved] = np.frombuffer(heads, "<i2")
-    body = lengths - np.where(codes == MOVED, _HEAD, 0)
+    # The place is in the upper bytes of the word that ends behind it.
+    place = np.where(moved, stretches.words(stretches.start + _HEAD) >> 8 * (WORD - _HEAD), 0)
+    body = stretches.length - head
     width = body // np.maximum(counts, 1)
     fits = (width > 0) & (width <= _FARTHEST) & (np.abs(place) <= _FARTHEST) & (width * counts == body)
-    wrong = np.flatnonzero(np.where(codes == 0, lengths > 0, ~fits) | (codes > MOVED))
-    if len(wrong):
-        item = int(wrong[0])
-        raise damaged(f"item {item}: {lengths[item]} bytes of code {codes[item]} for {counts[item]} numbers")
-    return width, place
+    wrong = np.where(codes == 0, body > 0, ~fits) | (codes > MOVED)
+    if wrong.any():
+        item = int(np.flatnonzero(wrong)[0])
+        raise damaged(f"item {item}: {body[item] + head[item]} bytes of code {codes[item]} for {counts[item]} numbers")
+    return head, width, place
 
 
 def _extents(digits: Ints, counts: Ints) -> tuple[Ints, Ints]:

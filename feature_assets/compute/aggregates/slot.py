@@ -11,8 +11,8 @@ It knows no windows, tiles, entities or visibility.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import numpy as np
@@ -53,10 +53,14 @@ class Additive:
     Column `i` counts multiples of 2**(32 * (base + i)) where a slot keeps digits of numbers; where it keeps plain
     counts, `base` is 0 and means nothing. Digits may be any int64, also negative: two cells that stand for the same
     number may differ in them until they are `canonical` (see `exact`). Records are fewer than 2**31, so none overflows.
+
+    `known`: what was worked out from them, by the function that did, for aggregates of the same cells. The values are
+    not changed once they have been given to anyone.
     """
 
     base: int
     values: Ints
+    known: dict[Callable[..., Any], Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 C = TypeVar("C")
