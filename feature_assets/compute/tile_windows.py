@@ -186,11 +186,11 @@ class _Runs:
 
     def _sums(self, tiles: Additive, low: Ints, high: Ints) -> Additive:
         width, until = tiles.values.shape[1], int(self._ends[-1])
-        if not tiles.values.any():
+        if not (tiles.values[0].any() or tiles.values.any()):
             return Additive(tiles.base, np.zeros((len(low), width), np.int64))
         # Prefix sums, digit by digit; they may wrap around, and their differences are right nevertheless.
         sums = np.zeros((width, until + 1), np.int64)
-        np.cumsum(np.ascontiguousarray(tiles.values[:until].T), axis=1, out=sums[:, 1:])
+        np.cumsum(tiles.values[:until].T, axis=1, out=sums[:, 1:])
         start, end = self._ends[low], self._ends[high]
         return Additive(tiles.base, (np.take(sums, end, axis=1) - np.take(sums, start, axis=1)).T)
 
@@ -215,7 +215,7 @@ def _places(rings: Rings, bounds: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, In
     end = np.concatenate([one for _, one in bounds], axis=1)
     tiles = rings.tiles
     last = np.cumsum(tiles)
-    known = _Search(rings, (start, end))
+    known = _Search(rings, tiles, (start, end))
     low = np.broadcast_to((last - tiles)[:, None], (len(rings), start.shape[1])).copy()
     high = np.broadcast_to(last[:, None], low.shape).copy()
     for found, bound, side in ((low, start, BEGINNING), (high, end, OPEN)):
@@ -228,7 +228,7 @@ def _places(rings: Rings, bounds: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, In
 class _Search:
     """Finds the first tile of an item that starts at an instant or later."""
 
-    def __init__(self, rings: Rings, bounds: Sequence[Ints]) -> None:
+    def __init__(self, rings: Rings, tiles: Ints, bounds: Sequence[Ints]) -> None:
         # All instants that are asked for are multiples of the finest hop; of tiles beyond them, only the side counts.
         self._hop = rings.layout.levels[0].hop
         known = np.concatenate([bound.ravel() for bound in bounds])
@@ -237,8 +237,10 @@ class _Search:
         self._greatest = int(known.max()) if len(known) else 0
         self._span = self._greatest - self._least + 1
         # Item and start in one integer, ascending.
-        self._tiles = rings.item * self._span + self._steps(rings.starts)
-        self._items = np.arange(len(rings))[:, None] * self._span
+        items = np.arange(len(rings)) * self._span
+        self._tiles = self._steps(rings.starts)
+        self._tiles += np.repeat(items, tiles)
+        self._items = items[:, None]
 
     def of(self, bound: Ints) -> Ints:
         """`bound`: of shape (items or 1, some)."""
@@ -247,4 +249,7 @@ class _Search:
         return np.searchsorted(self._tiles, places.ravel()).reshape(places.shape)
 
     def _steps(self, instants: Ints) -> Ints:
-        return np.clip(instants // self._hop, self._least, self._greatest) - self._least
+        steps = instants // self._hop
+        np.clip(steps, self._least, self._greatest, out=steps)
+        steps -= self._least
+        return steps

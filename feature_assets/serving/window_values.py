@@ -22,8 +22,8 @@ from feature_assets.online.item import Body
 from feature_assets.serving.lookup import NO_ROW, Values
 from feature_assets.serving.status import Status
 
-Blobs = Sequence[tuple[bytes, bytes]]
-"""For each item the rings of its batch and its stream section; empty bytes where it has none."""
+Blobs = tuple[list[bytes], list[bytes]]
+"""For each item the ring of its batch section, and that of its stream section; empty bytes where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,21 @@ class WindowValues:
 
     def values(self, items: Sequence[Body], as_of: int | Ints) -> Values:
         """The features over each item's windows, as of `as_of`: one instant for all, or one for each."""
-        blobs = [(_batch(item), _stream(item)) for item in items]
+        blobs = _blobs(items)
         bad: list[int] = []
         reason = ""
         try:
             sections = self._sections(blobs)
         except CodecError as error:
             reason = str(error)
-            bad = [place for place, both in enumerate(blobs) if not self._is_readable(both)]
+            bad = [
+                place
+                for place, (batch, streams) in enumerate(zip(*blobs, strict=True))
+                if not self._is_readable(batch, streams)
+            ]
             skipped = frozenset(bad)
-            sections = self._sections([both for place, both in enumerate(blobs) if place not in skipped])
+            batch, streams = ([one for place, one in enumerate(each) if place not in skipped] for each in blobs)
+            sections = self._sections((batch, streams))
         codes, row = np.full(len(items), Status.PRESENT.code), np.arange(len(items))
         known = row
         if bad:
@@ -68,7 +73,11 @@ class WindowValues:
             reason = reason or "an item was written later than the instant asked for; is this machine's clock behind?"
         columns: dict[str, pa.Array] = {name: one.values for name, one in zip(self.names, finished, strict=True)}
         overflow = {name: one.overflow for name, one in zip(self.names, finished, strict=True) if one.overflow.any()}
-        fitting = sum(any(both) and all(fits(self.layout, one) for one in both) for both in blobs) if bad else 0
+        fitting = 0
+        if bad:
+            fitting = sum(
+                any(both) and all(fits(self.layout, one) for one in both) for both in zip(*blobs, strict=True)
+            )
         return Values(columns, row, codes, overflow, len(bad), fitting, reason)
 
     def _is_past(self, sections: Sequence[Rings], as_of: int | Ints) -> npt.NDArray[np.bool_]:
@@ -79,20 +88,18 @@ class WindowValues:
 
     def _sections(self, blobs: Blobs) -> list[Rings]:
         """The batch sections, and the stream sections if there are any."""
-        batch, streams = [one for one, _ in blobs], [one for _, one in blobs]
-        return [unpacked(self.layout, each, self.slots) for each in (batch, streams) if each is batch or any(each)]
+        batch, streams = blobs
+        found = [unpacked(self.layout, batch, self.slots)]
+        return [*found, unpacked(self.layout, streams, self.slots)] if any(streams) else found
 
-    def _is_readable(self, both: tuple[bytes, bytes]) -> bool:
+    def _is_readable(self, batch: bytes, streams: bytes) -> bool:
         try:
-            self._sections([both])
+            self._sections(([batch], [streams]))
         except CodecError:
             return False
         return True
 
 
-def _batch(item: Body) -> bytes:
-    return b"" if item.batch is None or item.batch.row is None else item.batch.row.values
-
-
-def _stream(item: Body) -> bytes:
-    return b"" if item.streams is None else item.streams.state
+def _blobs(items: Sequence[Body]) -> Blobs:
+    batch = [b"" if (one := item.batch) is None or (row := one.row) is None else row.values for item in items]
+    return batch, [b"" if (section := item.streams) is None else section.state for item in items]

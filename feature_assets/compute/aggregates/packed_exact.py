@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from feature_assets.compute.aggregates.exact import BITS, MASK, canonical, concatenated
 from feature_assets.compute.aggregates.packing import Blobs, Codes, damaged
@@ -97,40 +98,44 @@ class _Form:
 
 
 def _digits(stretches: Stretches, form: _Form, size: int, counts: Ints) -> Ints:
-    """The numbers as `size` digits, the last of which has the sign; above it there are none."""
+    """The numbers as `size` digits, the last of which has the sign; above it there are none. Column after column."""
     before = np.cumsum(counts) - counts
     start = np.repeat(stretches.start + form.head - form.byte - form.width * before, counts)
     start += np.repeat(form.width, counts) * np.arange(len(start))
-    digits: Ints = stretches.rows(start, _BYTES * size).view("<u4").astype(np.int64)
-    bounds = form.byte, form.byte + form.width
+    digits = stretches.rows(start, _BYTES * size).view("<u4")
+    end = form.byte + form.width
+    # What is beside a number is left out.
     if size <= _NEAR:
-        kept, sign = _every_mask(size)
-        which = np.repeat(bounds[0] * (_BYTES * size + 1) + bounds[1], counts)
+        which = np.repeat(form.byte * (_BYTES * size + 1) + end, counts)
+        digits &= np.take(_every_mask(size), which, axis=0)
     else:
-        kept, sign = _masks(*bounds, size)
-        which = np.repeat(np.arange(len(counts)), counts)
-    # What is beside a number is left out; and its highest bit counts as less than nothing.
-    digits &= np.take(kept, which, axis=0)
-    turned = np.take(sign, which, axis=0)
-    digits ^= turned
-    digits -= turned
-    return digits
+        digits &= np.repeat(_masks(form.byte, end, size), counts, axis=0)
+    columns = np.ascontiguousarray(digits.T, np.int64)
+    # The highest bit counts as less than nothing.
+    place = np.maximum(end - 1, 0) // _BYTES
+    sign = np.where(form.width > 0, 1 << 8 * (end - _BYTES * place) - 1, 0)
+    if (place == place[0]).all():
+        highest, turned = columns[place[0]], np.repeat(sign, counts)
+        highest ^= turned
+        highest -= turned
+    else:
+        flat, at = columns.reshape(-1), np.repeat(place * len(start), counts) + np.arange(len(start))
+        turned = np.repeat(sign, counts)
+        flat[at] = (flat[at] ^ turned) - turned
+    return columns.T
 
 
 @lru_cache(maxsize=_NEAR)
-def _every_mask(size: int) -> tuple[Ints, Ints]:
+def _every_mask(size: int) -> npt.NDArray[np.uint32]:
     """The masks of all bounds that there are, by the first and then by the second."""
     bounds = np.arange(_BYTES * size + 1)
     return _masks(np.repeat(bounds, len(bounds)), np.tile(bounds, len(bounds)), size)
 
 
-def _masks(first: Ints, end: Ints, size: int) -> tuple[Ints, Ints]:
-    """Which bits of the digits are those of a number from a byte to before another; and which is that of its sign."""
+def _masks(first: Ints, end: Ints, size: int) -> npt.NDArray[np.uint32]:
+    """Which bits of the digits are those of a number from a byte to before another."""
     place = _BYTES * np.arange(size)
-    kept = _lowest(end[:, None] - place) & ~_lowest(first[:, None] - place)
-    bit = 8 * (end[:, None] - place) - 1
-    has_sign = (bit >= 0) & (bit < BITS) & (end > first)[:, None]
-    return kept, np.where(has_sign, 1 << np.clip(bit, 0, BITS), 0)
+    return (_lowest(end[:, None] - place) & ~_lowest(first[:, None] - place)).astype(np.uint32)
 
 
 def _lowest(number: Ints) -> Ints:

@@ -56,7 +56,7 @@ def packed_integers(values: Ints, counts: Ints) -> tuple[Codes, list[bytes]]:
 def unpacked_integers(codes: Codes, blobs: Blobs, counts: Ints) -> Ints:
     """The values of all items, one item after the other. Raises `CodecError` for what `packed_integers` never makes."""
     stretches = Stretches.of(blobs)
-    _require_lengths(codes, stretches.length, counts)
+    require_lengths(codes, stretches.length, counts)
     if not codes.any():
         return np.zeros(int(counts.sum()), np.int64)
     width = (codes % OFFSET).astype(np.int64)
@@ -185,13 +185,14 @@ def _narrow(values: Ints, width: int) -> bytes:
     return np.ndarray(len(wide), f"V{width}", wide.data, strides=(_WORD,)).tobytes()
 
 
-def _require_lengths(codes: Codes, lengths: Ints, counts: Ints) -> None:
+def require_lengths(codes: Codes, lengths: Ints, counts: Ints) -> None:
+    """Raises `CodecError` for codes that `packed_integers` never makes, and for as many bytes as it does not."""
     plain = codes <= _WORD
     offset = (codes >= OFFSET) & (codes < OFFSET + _WORD) & (counts > 0)
     due = codes % OFFSET * counts + np.where(plain, 0, _WORD)
-    wrong = np.flatnonzero((lengths != due) | ~(plain | offset))
-    if len(wrong):
-        item = int(wrong[0])
+    right = (lengths == due) & (plain | offset)
+    if not right.all():
+        item = int(np.argmin(right))
         raise damaged(f"item {item}: {lengths[item]} bytes of code {codes[item]} for {counts[item]} values")
 
 

@@ -76,7 +76,8 @@ class Slot(ABC, Generic[C]):
     for some: `Additive`; an int64 or float64 array with an identity element for empty cells (merge is `np.minimum` or
     `np.maximum`, see `is_greatest`); or an array of objects, `None` for an empty cell, or other cells
     that only the slot's own methods look into. `max_bytes`: how many bytes a cell takes at most; see `most_bytes` for
-    what is taken for granted.
+    what is taken for granted. `integers`: how many integers a cell is, of a slot whose bytes are nothing but these by
+    `packing.packed_integers`: it need not be asked to decode them, as the columns of several are read in one go.
     """
 
     kind: ClassVar[Kind]
@@ -84,6 +85,7 @@ class Slot(ABC, Generic[C]):
     columns: tuple[str, ...]
     is_greatest: bool = False
     max_bytes: int
+    integers: ClassVar[int] = 0
 
     @abstractmethod
     def empty(self, cells: int) -> C:
@@ -115,6 +117,10 @@ class Slot(ABC, Generic[C]):
     @abstractmethod
     def decode(self, codes: npt.NDArray[np.uint8], blobs: Sequence[bytes | memoryview], counts: Ints) -> C:
         """The cells of these items. Raises `CodecError` for a code or a blob that is none."""
+
+    def of_integers(self, values: Ints) -> C:
+        """The cells of their integers, of a slot that has `integers`."""
+        raise NotImplementedError
 
     def pruned(self, states: C, counts: Ints) -> C:
         """The cells without what no window that is a suffix of time can need: what later tiles of their item repeat.

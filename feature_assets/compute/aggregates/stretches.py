@@ -40,6 +40,12 @@ class Stretches(Sequence[bytes]):
         start += ROOM - length
         return cls(b"".join((_MARGIN, *blobs, _MARGIN)), start, length)
 
+    @classmethod
+    def together(cls, parts: "Sequence[Stretches]") -> "Stretches":
+        """Those of one buffer, one part after the other."""
+        start, length = (np.concatenate(each) for each in zip(*((one.start, one.length) for one in parts), strict=True))
+        return cls(parts[0].data, start, length)
+
     def __len__(self) -> int:
         """How many items."""
         return len(self.start)
