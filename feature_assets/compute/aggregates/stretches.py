@@ -77,6 +77,14 @@ class Stretches(Sequence[bytes]):
         found: Ints = self.rows(end - WORD, WORD).view("<i8").reshape(-1).astype(np.int64, copy=False)
         return found
 
+    def pairs(self, end: Ints) -> Ints:
+        """The words of 2 bytes that end at these places: single bytes are gathered in a fraction of the time."""
+        octets = np.frombuffer(self.data, np.uint8)
+        found = octets[end - 1].view(np.int8).astype(np.int64)
+        found <<= 8
+        found |= octets[end - 2]
+        return found
+
     def rows(self, start: Ints, width: int) -> npt.NDArray[np.uint8]:
         """The `width` bytes, `ROOM` at most, that begin at each of these places in `data`: uint8 [places, width]."""
         every = np.ndarray((len(self.data) - width + 1,), f"V{width}", self.data, 0, (1,))
@@ -92,9 +100,9 @@ class Stretches(Sequence[bytes]):
             return np.zeros(total, np.int64)
         end = np.repeat(self.start + head + width * (1 + counts - np.cumsum(counts)), counts)
         end += np.repeat(width, counts) * np.arange(total)
-        words = self.words(end)
+        words, size = (self.pairs(end), 2) if width.max() <= 2 else (self.words(end), WORD)  # noqa: PLR2004 - bytes
         # The word that ends where an integer does has it in its upper bytes: moving it down again spreads the sign.
-        words >>= np.repeat(8 * (WORD - np.maximum(width, 1)), counts)
+        words >>= np.repeat(8 * (size - np.maximum(width, 1)), counts)
         if not width.all():
             words[np.repeat(width == 0, counts)] = 0
         return words
