@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, overload
+from typing import Protocol, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ Ints = npt.NDArray[np.int64]
 
 NO_ROW = -1
 _NOT_FOUND = Status.NOT_FOUND.code
+_ALL_STORED = {Stored}
 _NO_BODY = Body()
 """What stands for what is in an item that surely is not there: its seq is 0, its cut empty."""
 
@@ -147,12 +148,15 @@ def found(
 ) -> Found:
     """What the store returned for the keys. Times in microseconds."""
     sorting = _Sorting.of(items)
-    values = served.reading.values([body for body in sorting.bodies if body is not None], as_of)
+    bodies = sorting.bodies if sorting.known is None else [body for body in sorting.bodies if body is not None]
+    values = served.reading.values(cast("Sequence[Body]", bodies), as_of)
     if values.unreadable and not values.fitting and serving.version != served.version:
         what = f"version {serving.version}, which serves, has other features than the code's, which does not serve yet"
         return replace(failed(served, serving, len(items), Status.LOADING, what, gone=True), other=True)
-    codes, row = np.array([*sorting.codes, Status.NOT_FOUND.code], np.int8), np.full(len(items) + 1, NO_ROW)
-    known: Ints | slice = slice(len(items)) if sorting.known is None else np.array(sorting.known, np.int64)
+    codes, row = np.full(len(items) + 1, _NOT_FOUND), np.full(len(items) + 1, NO_ROW)
+    known: Ints | slice = slice(len(items))
+    if sorting.known is not None:
+        codes[:-1], known = sorting.codes, np.array(sorting.known, np.int64)
     codes[known] = values.codes
     if is_stale(served.view, complete_through, as_of):
         codes[codes == Status.PRESENT.code] = Status.STALE.code
@@ -177,8 +181,9 @@ class _Sorting:
 
     @classmethod
     def of(cls, results: Sequence[ReadResult]) -> "_Sorting":
-        stored = [result for result in results if isinstance(result, Stored)]
-        if len(stored) == len(results):
+        # Thousands of them, usually all stored.
+        if set(map(type, results)) == _ALL_STORED:
+            stored = cast("Sequence[Stored]", results)
             with suppress(CodecError):
                 bodies = unpack_bodies([one.value for one in stored])
                 return cls([_NOT_FOUND] * len(results), bodies, [one.seq for one in stored], None, "")

@@ -129,6 +129,7 @@ class OnlineReader:
     ) -> None:
         self._project = project
         self._store = online_store
+        self._together = online_store if isinstance(online_store, TableReads) else None
         self._clock = clock
         self._versions = ServingVersions(ledger, online_store.target, clock, lake=lake, remembered=remembered)
         self._watermarks = Watermarks(remembered)
@@ -260,10 +261,10 @@ class OnlineReader:
     ) -> list[list[ReadResult]] | None:
         """None if the store cannot, or refuses: then each table is read by itself, so that each fails by itself."""
         remaining = reading.remaining()
-        if not isinstance(self._store, TableReads) or (remaining is not None and remaining <= 0):
+        if self._together is None or (remaining is not None and remaining <= 0):
             return None
         try:
-            return self._store.read_tables(requests, consistent=reading.consistent, deadline=remaining)
+            return self._together.read_tables(requests, consistent=reading.consistent, deadline=remaining)
         except OnlineError:
             return None
 
