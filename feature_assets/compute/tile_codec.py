@@ -30,10 +30,10 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from feature_assets.compute.aggregates.joined import Joined
 from feature_assets.compute.aggregates.layout import ALL_TIME, FINGERPRINT_BYTES, Layout
-from feature_assets.compute.aggregates.packing import OFFSET, packed_integers, unpacked_integers
+from feature_assets.compute.aggregates.packing import OFFSET, Codes, packed_integers, require_lengths, unpacked_integers
 from feature_assets.compute.aggregates.slot import Ints
+from feature_assets.compute.aggregates.stretches import Stretches
 from feature_assets.compute.tile_rolling import BEFORE_ALL, NEVER, Rings, empty_rings
 from feature_assets.errors import CodecError, ItemTooLargeError
 
@@ -43,8 +43,11 @@ CHECK_BYTES: Final = 4
 _INTACT: Final = crc32(b"\0" * CHECK_BYTES)
 """The CRC-32 of anything followed by its own CRC-32."""
 _UNDAMAGED: Final = frozenset({_INTACT})
+_ZERO: Final = np.zeros(1, np.int64)
 _MOST: Final = 2**16 - 1
 _WORD: Final = 8
+_AGO, _LEFT_OUT, _PLACES = range(3)
+"""The parts that say where tiles start, and how many these are: those of the slots come behind them."""
 _DAMAGED: Final = "the stored bytes are damaged or not ours; retire the version on this store and push it again"
 
 
@@ -89,31 +92,31 @@ def unpacked(
         given = [blobs[item] for item in there]
     if not there:
         return empty_rings(layout, len(blobs))
-    whole = Joined.of(given)
-    fingerprints = np.frombuffer(layout.fingerprint, np.uint8)
-    if layouts:
-        each = np.frombuffer(b"".join([one.fingerprint for one, _ in layouts]), np.uint8).reshape(len(layouts), -1)
-        fingerprints = np.repeat(each, [count for _, count in layouts], axis=0)[there]
-    headers = _headers(layout, fingerprints, whole, given, there)
+    joined = Stretches.of(given)
+    headers = _headers(layout, _fingerprints(layout, layouts, there), given, joined, there)
     counts = headers["counts"].astype(np.int64)
     tiles = counts.sum(axis=1)
-    wanted = range(len(layout.slots)) if only is None else only
-    parts = _parts(layout, headers, whole, there, wanted)
+    parts = _parts(layout, headers, joined, counts, there)
+    codes = np.concatenate((headers["places"], headers["codes"]), axis=1).T.copy()
+    wanted = [number for number in range(len(layout.slots)) if only is None or number in only]
     try:
-        starts = _unpacked_starts(layout, headers, counts, parts[:2])
-        cells = tuple(
-            slot.decode(np.ascontiguousarray(headers["codes"][:, number]), part, tiles)
-            if number in wanted
-            else slot.empty(0)
-            for number, (slot, part) in enumerate(zip(layout.slots, parts[2:], strict=True))
-        )
+        whole = _integers(layout, wanted, codes, parts, counts, tiles)
+        starts = _unpacked_starts(layout, headers["rolled_at"], counts, whole[_AGO], whole[_LEFT_OUT])
+        cells = [slot.empty(0) for slot in layout.slots]
+        for number in wanted:
+            slot, part = layout.slots[number], parts[_PLACES + number]
+            if slot.integers:
+                cells[number] = slot.of_integers(whole[_PLACES + number])
+            else:
+                given = part.blobs() if slot.kind == "object" else part
+                cells[number] = slot.decode(codes[_PLACES + number], given, tiles)
     except CodecError as error:
         raise CodecError(f"rings of view {layout.name!r}: {error.message}", hint=error.hint) from error
     if len(there) == len(blobs):
-        return Rings(layout, counts, starts, cells, headers["rolled_at"].astype(np.int64))
+        return Rings(layout, counts, starts, tuple(cells), headers["rolled_at"].astype(np.int64))
     all_counts, all_rolled = np.zeros((len(blobs), len(layout.levels)), np.int64), np.full(len(blobs), NEVER)
     all_counts[there], all_rolled[there] = counts, headers["rolled_at"]
-    return Rings(layout, all_counts, starts, cells, all_rolled)
+    return Rings(layout, all_counts, starts, tuple(cells), all_rolled)
 
 
 def fits(layout: Layout, blob: bytes) -> bool:
@@ -165,28 +168,25 @@ def _packed_starts(rings: Rings) -> tuple[npt.NDArray[np.uint8], list[list[bytes
     return np.stack((codes, other_codes), axis=1), [blobs, other_blobs]
 
 
-def _unpacked_starts(layout: Layout, headers: Any, counts: Ints, parts: Sequence[Sequence[bytes]]) -> Ints:  # noqa: ANN401 - a structured array
-    hops, codes = _hops(layout), np.ascontiguousarray(headers["places"].T)
-    counted = counts[:, ::-1]
+def _unpacked_starts(layout: Layout, rolled_at: Ints, counts: Ints, ago: Ints, left_out: Ints) -> Ints:
+    """The starts of all tiles, from the values of both parts."""
+    hops, counted = _hops(layout), counts[:, ::-1]
     some = counted > 0
-    ago = unpacked_integers(codes[0], parts[0], np.full(len(counts), len(hops))).reshape(counted.shape)
-    left_out = unpacked_integers(codes[1], parts[1], (counted - some).sum(axis=1))
-    first = (np.cumsum(counted) - counted.ravel())[some.ravel()]
-    step = np.ones(int(counts.sum()), np.int64)
-    step[first] = 0
-    if codes[1].any():
-        step[step > 0] += left_out
+    of_level = counted[some]
+    first = np.cumsum(of_level) - of_level
+    is_later = np.ones(int(of_level.sum()), np.bool_)
+    is_later[first] = False
+    step = np.zeros(len(is_later), np.int64)
+    step[is_later] = left_out + 1
     # From the first of each level on; what was counted before that is taken off again.
     total = np.cumsum(step)
-    begin = (_now(hops, headers["rolled_at"].astype(np.int64)) - ago)[some] - total[first]
+    begin = (_now(hops, rolled_at) - ago.reshape(counted.shape))[some] - total[first]
     hop = np.broadcast_to(hops[::-1], counted.shape)[some]
-    number = np.repeat(np.arange(len(first)), counted[some])
-    if hops[-1] != ALL_TIME:
-        starts: Ints = (begin[number] + total) * hop[number]
-        return starts
-    is_all = hop == ALL_TIME
-    starts = (begin[number] + total) * np.where(is_all, 0, hop)[number]
-    starts[first[is_all]] = BEFORE_ALL
+    starts: Ints = np.repeat(begin, of_level)
+    starts += total
+    starts *= np.repeat(np.where(hop == ALL_TIME, 0, hop), of_level)
+    if hops[-1] == ALL_TIME:
+        starts[first[hop == ALL_TIME]] = BEFORE_ALL
     return starts
 
 
@@ -203,19 +203,28 @@ def _hops(layout: Layout) -> Ints:
 # --------------------------------------------------------------------------------------------------- heads and bodies
 
 
+def _fingerprints(layout: Layout, layouts: Sequence[tuple[Layout, int]], there: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """What each ring has to say that it is of; one for all, if all are of one layout."""
+    if not layouts:
+        return np.frombuffer(layout.fingerprint, np.uint8)
+    each = np.frombuffer(b"".join([one.fingerprint for one, _ in layouts]), np.uint8).reshape(len(layouts), -1)
+    of_item: npt.NDArray[np.uint8] = np.repeat(each, [count for _, count in layouts], axis=0)[np.asarray(there)]
+    return of_item
+
+
 def _headers(
     layout: Layout,
     fingerprints: npt.NDArray[np.uint8],
-    whole: Joined,
     blobs: Sequence[bytes],
+    joined: Stretches,
     there: Sequence[int],
 ) -> Any:  # noqa: ANN401 - a structured array
     form = header_of(layout)
-    if not _UNDAMAGED.issuperset(map(crc32, blobs)) or whole.lengths.min() < form.itemsize + CHECK_BYTES:
+    if not _UNDAMAGED.issuperset(map(crc32, blobs)) or joined.length.min() < form.itemsize + CHECK_BYTES:
         for place, blob in enumerate(blobs):
             if crc32(blob) != _INTACT or len(blob) < form.itemsize + CHECK_BYTES:
                 raise _unreadable(layout, blob, there[place])
-    headers = whole.heads(form.itemsize).view(form)
+    headers = joined.rows(joined.start, form.itemsize).reshape(-1).view(form)
     ours = (headers["format"] >= 1) & (headers["format"] <= FORMAT)
     ours &= (headers["fingerprint"] == fingerprints).all(axis=1)
     if not ours.all():
@@ -227,31 +236,56 @@ def _headers(
 def _parts(
     layout: Layout,
     headers: Any,  # noqa: ANN401 - a structured array
-    whole: Joined,
+    joined: Stretches,
+    counts: Ints,
     there: Sequence[int],
-    wanted: Collection[int],
-) -> list[Joined]:
-    """The bytes between head and check of each blob: where tiles start, and then slot by slot, of those wanted."""
-    counts = headers["counts"].astype(np.int64)
-    later = counts.sum(axis=1) - np.count_nonzero(counts, axis=1)
+) -> list[Stretches]:
+    """What is between head and check of each blob: where tiles start, and then slot by slot."""
     places = headers["places"].astype(np.int64)
-    values = np.stack((np.full(len(counts), counts.shape[1]), later), axis=1)
+    values = np.stack((np.full(len(counts), counts.shape[1]), _later(counts)), axis=1)
     # What a blob of `packed_integers` is long; of other codes something, which is refused when it is read.
     sizes = places % OFFSET * values + np.where((places >= OFFSET) & (values > 0), _WORD, 0)
-    head = np.full(len(counts), headers.dtype.itemsize)
-    check = np.full(len(counts), CHECK_BYTES)
-    sizes = np.column_stack((head, sizes, headers["lengths"].astype(np.int64), check))
-    due = sizes.sum(axis=1)
-    wrong = np.flatnonzero(whole.lengths != due)
-    if len(wrong):
-        place = int(wrong[0])
-        what = f"ring {there[place]} of view {layout.name!r}: {whole.lengths[place]} bytes, its head says {due[place]}"
-        raise CodecError(what, hint=_DAMAGED)
-    # Neither head nor check, which stand outside; and of the slots those that are wanted.
-    first = sizes.shape[1] - 1 - len(layout.slots)
-    unwanted = [first + slot for slot in range(len(layout.slots)) if slot not in wanted]
-    found = whole.cut(sizes, without=(0, *unwanted, sizes.shape[1] - 1))
-    return found[1:-1]
+    sizes = np.concatenate((sizes, headers["lengths"]), axis=1, dtype=np.int64).T.copy()
+    ends = np.cumsum(sizes, axis=0)
+    ends += headers.dtype.itemsize
+    wrong = joined.length != ends[-1] + CHECK_BYTES
+    if wrong.any():
+        place = int(np.flatnonzero(wrong)[0])
+        where = f"ring {there[place]} of view {layout.name!r}"
+        raise CodecError(f"{where}: {joined.length[place]} bytes, its head says {ends[-1, place]}", hint=_DAMAGED)
+    starts = ends - sizes
+    starts += joined.start
+    return [Stretches(joined.data, *part) for part in zip(starts, sizes, strict=True)]
+
+
+def _later(counts: Ints) -> Ints:
+    """How many tiles of each item are not the first of their level."""
+    later: Ints = np.maximum(counts - 1, 0).sum(axis=1)
+    return later
+
+
+def _integers(
+    layout: Layout, wanted: Sequence[int], codes: Codes, parts: Sequence[Stretches], counts: Ints, tiles: Ints
+) -> dict[int, Ints]:
+    """The values of each part that is nothing but `packed_integers`, of those wanted; all are read in one go."""
+    values = {_AGO: np.full(len(counts), counts.shape[1]), _LEFT_OUT: _later(counts)}
+    for number in wanted:
+        if layout.slots[number].integers:
+            values[_PLACES + number] = tiles * layout.slots[number].integers
+    several = [number for number in values if codes[number].any()]
+    read = {number: np.broadcast_to(_ZERO, int(values[number].sum())) for number in values.keys() - several}
+    for number in read:
+        require_lengths(codes[number], parts[number].length, values[number])
+    if not several:
+        return read
+    joined = Stretches.together([parts[number] for number in several])
+    try:
+        found = unpacked_integers(codes[several].ravel(), joined, np.concatenate([values[one] for one in several]))
+    except CodecError:
+        # One by one, to say of which item.
+        return {number: unpacked_integers(codes[number], parts[number], values[number]) for number in values}
+    ends = np.cumsum([int(values[number].sum()) for number in several]).tolist()
+    return read | dict(zip(several, np.split(found, ends[:-1]), strict=True))
 
 
 def _require_few(rings: Rings) -> None:

@@ -12,18 +12,17 @@ of an aggregate finished in one. What is the same for each read is in a `Plan`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from feature_assets.clock import OPEN
-from feature_assets.compute.aggregates.layout import ALL_TIME, Layout, Use
+from feature_assets.compute.aggregates.layout import Layout, Use
 from feature_assets.compute.aggregates.slot import Additive, Asked, Computation, Finished, Ints, Slot
+from feature_assets.compute.tile_places import Spans, places
 from feature_assets.compute.tile_rolling import Rings
-from feature_assets.compute.windows import Spanned, shaped, together
+from feature_assets.compute.windows import shaped, together
 from feature_assets.compute.windows_ranges import expanded
-from feature_assets.definition.window import BEGINNING
+from feature_assets.definition.window import Window
 
 Windows = tuple[int, ...]
 """Some windows of a plan, by their places among all of its."""
@@ -47,7 +46,8 @@ class Plan:
     """
 
     layout: Layout
-    windows: tuple[Spanned, ...]
+    windows: tuple[Window, ...]
+    spans: Spans
     of_slot: tuple[Windows, ...]
     groups: tuple[_Group, ...]
 
@@ -71,31 +71,26 @@ class Plan:
             )
             for mine in grouped.values()
         )
-        return cls(layout, windows, tuple(map(tuple, of_slot)), groups)
+        return cls(layout, windows, Spans.of(windows), tuple(map(tuple, of_slot)), groups)
 
     @property
     def slots(self) -> tuple[int, ...]:
         """The slots of the layout whose cells are needed."""
         return tuple(slot for slot, windows in enumerate(self.of_slot) if windows)
 
-    @property
-    def spans(self) -> frozenset[Windows]:
-        """What groups are over."""
-        return frozenset(group.windows for group in self.groups)
-
     def finished(self, sections: Sequence[Rings], as_of: int | Ints) -> list[Finished]:
         """The features, each with one value per item. See `windows`."""
         at = np.asarray(as_of, np.int64).reshape(-1)
         size = len(sections[0])
-        bounds = [window.spans(at) for window in self.windows]
+        start, end = self.spans.bounds(at)
         cells: dict[int, Any] = {}
         for rings in sections:
-            runs = _Runs(rings, bounds)
+            runs = _Runs(rings, self.spans, start, end)
             for slot in self.slots:
                 kind = self.layout.slots[slot]
                 found = runs.cells(kind, rings.cells[slot], self.of_slot[slot])
                 cells[slot] = together(kind, cells[slot], found) if slot in cells else found
-        asked = {wanted: self._asked(wanted, bounds, at, size) for wanted in self.spans}
+        asked = {wanted: self._asked(wanted, start, at, size) for wanted in {group.windows for group in self.groups}}
         answers: list[Finished | None] = [None] * sum(len(group.uses) for group in self.groups)
         for group in self.groups:
             mine = [self._of_windows(slot, cells[slot], group.windows, size) for slot in group.slots]
@@ -118,12 +113,16 @@ class Plan:
         rows = [np.arange(ends[window] - size * self.windows[window].count, ends[window]) for window in wanted]
         return self.layout.slots[slot].take(cells, np.concatenate(rows))
 
-    def _asked(self, wanted: Windows, bounds: Sequence[tuple[Ints, Ints]], at: Ints, size: int) -> Asked:
+    def _asked(self, wanted: Windows, start: Ints, at: Ints, size: int) -> Asked:
         """What the cells of some windows are of."""
-        starts = [np.broadcast_to(bounds[window][0], (size, self.windows[window].count)).ravel() for window in wanted]
-        instants = np.broadcast_to(at, (size,))
-        as_of = [np.repeat(instants, self.windows[window].count) for window in wanted]
-        return Asked(np.concatenate(as_of), np.concatenate(starts))
+        counts = [self.windows[window].count for window in wanted]
+        parts = [start[:, self.spans.of_window[window]] for window in wanted]
+        if len(at) == 1:
+            # The same for all items.
+            same = [np.tile(part[0], size) if part.shape[1] > 1 else np.repeat(part[0], size) for part in parts]
+            return Asked(np.full(size * sum(counts), at[0]), np.concatenate(same))
+        as_of = [np.repeat(at, count) for count in counts]
+        return Asked(np.concatenate(as_of), np.concatenate([part.ravel() for part in parts]))
 
 
 def windows(sections: Sequence[Rings], as_of: int | Ints) -> list[Finished]:
@@ -139,18 +138,16 @@ def windows(sections: Sequence[Rings], as_of: int | Ints) -> list[Finished]:
 class _Runs:
     """Which tiles each window of an item is: a run of them, as tiles are disjoint and in order."""
 
-    def __init__(self, rings: Rings, bounds: Sequence[tuple[Ints, Ints]]) -> None:
-        low, high = _places(rings, bounds)
+    def __init__(self, rings: Rings, spans: Spans, start: Ints, end: Ints) -> None:
+        low, high = places(rings, spans, start, end)
         marks = np.zeros(len(rings.starts) + 1, np.bool_)
         marks[low] = True
         marks[high] = True
         # The place among `_ends` of each place among the tiles.
         number = np.cumsum(marks) - 1
         self._ends = np.flatnonzero(marks)
-        low, high = number[low], number[high]
-        cuts = np.cumsum([0, *(start.shape[1] for start, _ in bounds)]).tolist()
-        self._of_window = [slice(start, end) for start, end in pairwise(cuts)]
-        self._low, self._high = low, high
+        self._low, self._high = number[low], number[high]
+        self._of_window = spans.of_window
         self._known: dict[Windows, tuple[Ints, Ints]] = {}
 
     def cells(self, slot: Slot[Any], tiles: Any, wanted: Windows) -> Any:  # noqa: ANN401 - the slot's cells
@@ -186,11 +183,11 @@ class _Runs:
 
     def _sums(self, tiles: Additive, low: Ints, high: Ints) -> Additive:
         width, until = tiles.values.shape[1], int(self._ends[-1])
-        if not tiles.values.any():
+        if not (tiles.values[0].any() or tiles.values.any()):
             return Additive(tiles.base, np.zeros((len(low), width), np.int64))
         # Prefix sums, digit by digit; they may wrap around, and their differences are right nevertheless.
         sums = np.zeros((width, until + 1), np.int64)
-        np.cumsum(np.ascontiguousarray(tiles.values[:until].T), axis=1, out=sums[:, 1:])
+        np.cumsum(tiles.values[:until].T, axis=1, out=sums[:, 1:])
         start, end = self._ends[low], self._ends[high]
         return Additive(tiles.base, (np.take(sums, end, axis=1) - np.take(sums, start, axis=1)).T)
 
@@ -204,47 +201,3 @@ class _Runs:
             # Of pairs of bounds every other stretch is a run.
             found[some] = better.reduceat(states, np.stack((low[some], high[some]), axis=1).ravel())[::2]
         return found
-
-
-def _places(rings: Rings, bounds: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
-    """The first tile at each bound or later, of shape (items, spans of all windows): the starts, and the ends.
-
-    `bounds`: of each window, of shape (items, some), or (1, some) where all items have the same.
-    """
-    start = np.concatenate([one for one, _ in bounds], axis=1)
-    end = np.concatenate([one for _, one in bounds], axis=1)
-    tiles = rings.tiles
-    last = np.cumsum(tiles)
-    known = _Search(rings, (start, end))
-    low = np.broadcast_to((last - tiles)[:, None], (len(rings), start.shape[1])).copy()
-    high = np.broadcast_to(last[:, None], low.shape).copy()
-    for found, bound, side in ((low, start, BEGINNING), (high, end, OPEN)):
-        some = np.flatnonzero((bound != side).any(axis=0))
-        if len(some):
-            found[:, some] = known.of(bound[:, some])
-    return low, high
-
-
-class _Search:
-    """Finds the first tile of an item that starts at an instant or later."""
-
-    def __init__(self, rings: Rings, bounds: Sequence[Ints]) -> None:
-        # All instants that are asked for are multiples of the finest hop; of tiles beyond them, only the side counts.
-        self._hop = rings.layout.levels[0].hop
-        known = np.concatenate([bound.ravel() for bound in bounds])
-        known = known[(known != BEGINNING) & (known != OPEN)] // self._hop if self._hop != ALL_TIME else known[:0]
-        self._least = int(known.min()) - 1 if len(known) else 0
-        self._greatest = int(known.max()) if len(known) else 0
-        self._span = self._greatest - self._least + 1
-        # Item and start in one integer, ascending.
-        self._tiles = rings.item * self._span + self._steps(rings.starts)
-        self._items = np.arange(len(rings))[:, None] * self._span
-
-    def of(self, bound: Ints) -> Ints:
-        """`bound`: of shape (items or 1, some)."""
-        step = np.where(bound == OPEN, self._span, self._steps(bound))
-        places = self._items + step
-        return np.searchsorted(self._tiles, places.ravel()).reshape(places.shape)
-
-    def _steps(self, instants: Ints) -> Ints:
-        return np.clip(instants // self._hop, self._least, self._greatest) - self._least

@@ -52,6 +52,7 @@ class _Fixed:
     """A feature of fixed width: its place among the features, which is also what its bytes are called in the layout."""
 
     at: int
+    part: str
     dtype: pa.DataType
     width: int
 
@@ -79,12 +80,12 @@ class ValueCodec:
             if width is None:
                 self._variable.append(_Variable(at, feature.name, feature.dtype, _wire(feature)))
             else:
-                self._fixed.append(_Fixed(at, feature.dtype, width))
+                self._fixed.append(_Fixed(at, str(at), feature.dtype, width))
         text = "".join(f"{feature.name}:{type_text(feature.dtype)}\n" for feature in features)
         self._head = bytes([FORMAT]) + crc32(text.encode()).to_bytes(4, "little")
         bitmap = (len(features) + 7) // 8
         parts: list[tuple[Any, ...]] = [("head", f"V{_HEAD}"), ("bitmap", "u1", (bitmap,))]
-        parts += [(str(one.at), f"V{one.width}") for one in self._fixed]
+        parts += [(one.part, f"V{one.width}") for one in self._fixed]
         self._row = np.dtype(parts)
         self._size = None if self._variable else self._row.itemsize + _CHECK
         if self._size is not None:
@@ -171,13 +172,15 @@ class ValueCodec:
         complete = bool(bits.all())
         arrays: dict[str, pa.Array] = {}
         for one in self._fixed:
-            if self.names[one.at] in wanted:
+            name = self.names[one.at]
+            if name in wanted:
                 valid = None if complete else np.ascontiguousarray(bits[:, one.at])
-                arrays[self.names[one.at]] = fixed_array(one.dtype, np.ascontiguousarray(rows[str(one.at)]), valid)
+                arrays[name] = fixed_array(one.dtype, np.ascontiguousarray(rows[one.part]), valid)
         if self._variable:
             for one_of, wires in zip(self._variable, self._variable_part(values), strict=True):
                 array = arrays[one_of.name] = one_of.wire.array(wires)
-                self._require_valid(one_of, array, bits[:, one_of.at])
+                if array.null_count or not complete:
+                    self._require_valid(one_of, array, bits[:, one_of.at])
         return arrays
 
     def _rows(self, values: Sequence[bytes]) -> npt.NDArray[np.void]:

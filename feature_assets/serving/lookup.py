@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, overload
+from typing import Protocol, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ Ints = npt.NDArray[np.int64]
 
 NO_ROW = -1
 _NOT_FOUND = Status.NOT_FOUND.code
+_ALL_STORED = {Stored}
 _NO_BODY = Body()
 """What stands for what is in an item that surely is not there: its seq is 0, its cut empty."""
 
@@ -162,8 +163,10 @@ def found(
     if values.unreadable and not values.fitting and serving.version != served.version:
         what = f"version {serving.version}, which serves, has other features than the code's, which does not serve yet"
         return replace(failed(served, serving, keys, Status.LOADING, what, gone=True), other=True)
-    codes, row = np.array([*sorting.codes, Status.NOT_FOUND.code], np.int8), np.full(keys + 1, NO_ROW)
-    known: Ints | slice = slice(keys) if sorting.known is None else np.array(sorting.known, np.int64)
+    codes, row = np.full(keys + 1, _NOT_FOUND), np.full(keys + 1, NO_ROW)
+    known: Ints | slice = slice(keys)
+    if sorting.known is not None:
+        codes[:-1], known = sorting.codes, np.array(sorting.known, np.int64)
     codes[known] = values.codes
     if stale:
         codes[codes == Status.PRESENT.code] = Status.STALE.code
@@ -189,13 +192,16 @@ class Sorting:
     @property
     def known_bodies(self) -> list[Body]:
         """What is in the items that are known."""
+        if self.known is None:
+            return cast("list[Body]", self.bodies)
         return [body for body in self.bodies if body is not None]
 
     @classmethod
     def of(cls, results: Sequence[ReadResult]) -> "Sorting":
         """Each result by itself."""
-        stored = [result for result in results if isinstance(result, Stored)]
-        if len(stored) == len(results):
+        # Thousands of them, usually all stored.
+        if set(map(type, results)) == _ALL_STORED:
+            stored = cast("Sequence[Stored]", results)
             with suppress(CodecError):
                 bodies = unpack_bodies([one.value for one in stored])
                 return cls([_NOT_FOUND] * len(results), bodies, [one.seq for one in stored], None, "")

@@ -69,6 +69,7 @@ class StoreReads:
 
     def __init__(self, store: OnlineStore) -> None:
         self._store = store
+        self._several = store if isinstance(store, TableReads) else None
 
     def read_all(self, requests: Sequence[TableKeys], options: ReadOptions) -> list[TableRead]:
         several = len(requests) > 1 and all(keys for _, keys in requests)
@@ -80,10 +81,10 @@ class StoreReads:
     def _together(self, requests: Sequence[TableKeys], options: ReadOptions) -> list[list[ReadResult]] | None:
         """None if the store cannot, or refuses: then each table is read by itself, so that each fails by itself."""
         remaining = options.remaining()
-        if not isinstance(self._store, TableReads) or remaining == 0:
+        if self._several is None or remaining == 0:
             return None
         try:
-            return self._store.read_tables(requests, consistent=options.consistent, deadline=remaining)
+            return self._several.read_tables(requests, consistent=options.consistent, deadline=remaining)
         except OnlineError:
             return None
 

@@ -61,7 +61,7 @@ class RowValues:
         """Exactly the time to live is not expired yet."""
         if self.view.ttl is None:
             return np.zeros(len(event_at), np.bool_)
-        mask: npt.NDArray[np.bool_] = as_of - event_at > duration_us(self.view.ttl)
+        mask: npt.NDArray[np.bool_] = event_at < as_of - duration_us(self.view.ttl)
         return mask
 
 

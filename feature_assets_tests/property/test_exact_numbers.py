@@ -19,6 +19,7 @@ from feature_assets.compute.aggregates.packing import (
     unpacked_sparse,
 )
 from feature_assets.compute.aggregates.slot import Additive
+from feature_assets.compute.aggregates.stretches import Stretches
 from feature_assets.errors import CodecError
 from feature_assets_tests.number_records import ints
 from feature_assets_tests.oracle import aggregates_numbers as oracle
@@ -66,10 +67,21 @@ def test_forms_of_a_number_are_the_number(number: Additive) -> None:
     magnitudes, negative = exact.magnitudes(number)
     assert fractions(magnitudes) == list(map(abs, expected))
     assert negative.tolist() == [one < 0 for one in expected]
-    assert fractions(exact.squared(number)) == [one * one for one in expected]
-    factors = ints(range(len(expected)))
-    assert fractions(exact.scaled(number, factors)) == [one * place for place, one in enumerate(expected)]
-    assert fractions(exact.added(canonical, exact.negated(canonical))) == [Fraction(0)] * len(expected)
+    assert fractions(exact.added(canonical, canonical)) == [2 * one for one in expected]
+
+
+@settings(max_examples=250)
+@given(numbers(), numbers(), st.integers(0, 2**31 - 1))
+def test_spreads_are_those_of_fractions(sums: Additive, squares: Additive, count: int) -> None:
+    cells = min(len(sums.values), len(squares.values))
+    sums = Additive(sums.base, sums.values[:cells])
+    squares = exact.magnitudes(Additive(squares.base, squares.values[:cells]))[0]
+    counts = [count, *range(cells)][:cells]
+    pairs = zip(counts, fractions(squares), fractions(sums), strict=True)
+    assert fractions(exact.spreads(sums, squares, ints(counts))) == [n * more - one * one for n, more, one in pairs]
+    largest = Additive(squares.base, np.full((1, 3), 2**32 - 1))
+    nothing = Additive(0, np.zeros((1, 1), np.int64))
+    assert fractions(exact.spreads(nothing, largest, ints([2**31 - 1]))) == [fractions(largest)[0] * (2**31 - 1)]
 
 
 @settings(max_examples=250)
@@ -127,6 +139,36 @@ def test_numbers_are_read_back_by_the_documentation(data: st.DataObject, number:
     read = [oracle.packed_numbers(*one) for one in zip(codes.tolist(), blobs, counts, strict=True)]
     assert [one for item in read for one in item] == expected
     assert all(len(blob) <= 2 + 8 * 6 * count + 8 * count for blob, count in zip(blobs, counts, strict=True))
+
+
+@settings(max_examples=200)
+@given(st.lists(numbers(), min_size=1, max_size=5))
+def test_items_of_very_different_sizes_are_read_back(items: list[Additive]) -> None:
+    number, counts = exact.concatenated(items), ints(map(len, (one.values for one in items)))
+    codes, blobs = packed_numbers(number, counts)
+    assert fractions(unpacked_numbers(codes, blobs, counts)) == [one for item in items for one in fractions(item)]
+
+
+@settings(max_examples=200)
+@given(st.data(), st.lists(st.tuples(st.binary(max_size=3), st.integers(0, 8), st.integers(0, 4)), max_size=6))
+def test_stretches_of_a_buffer_are_read_one_by_one(data: st.DataObject, forms: list[tuple[bytes, int, int]]) -> None:
+    """What is behind a head, of integers of some width; and what is left of each without its head."""
+    bodies = [data.draw(st.binary(min_size=width * count, max_size=width * count)) for _, width, count in forms]
+    blobs = [head + body for (head, _, _), body in zip(forms, bodies, strict=True)]
+    stretches = Stretches.of(blobs)
+    heads, widths, counts = (ints(column) for column in ([len(head) for head, _, _ in forms], *_columns(forms)))
+    expected = [
+        int.from_bytes(body[at * width : (at + 1) * width], "little", signed=True)
+        for (_, width, count), body in zip(forms, bodies, strict=True)
+        for at in range(count)
+    ]
+    assert stretches.integers(heads, widths, counts).tolist() == expected
+    assert list(stretches) == [stretches[at] for at in range(len(blobs))] == stretches[:] == blobs
+    assert list(stretches.beyond(heads)) == bodies
+
+
+def _columns(forms: list[tuple[bytes, int, int]]) -> list[list[int]]:
+    return [[width for _, width, _ in forms], [count for _, _, count in forms]]
 
 
 @settings(max_examples=300)

@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_assets.clock import to_us
-from feature_assets.definition.window import LADDER, Window
+from feature_assets.clock import OPEN, to_us
+from feature_assets.compute.tile_places import Spans
+from feature_assets.definition.window import BEGINNING, LADDER, Window
 from feature_assets_tests.oracle.window_spans import covers
 
 FIRST, LAST = datetime(1969, 12, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
@@ -68,3 +69,16 @@ def test_nothing_is_further_back_than_a_window_reaches(window: Window, as_of: da
 def test_the_windows_of_a_series_lie_side_by_side(as_of: datetime, count: int) -> None:
     start, end = Window.series(timedelta(days=1), count).spans(np.array([to_us(as_of)]))
     assert start[0, :-1].tolist() == end[0, 1:].tolist()
+
+
+@given(several=st.lists(windows(), max_size=4), instants=st.lists(INSTANTS, min_size=1, max_size=3))
+def test_spans_side_by_side_are_those_of_each_window(several: list[Window], instants: list[datetime]) -> None:
+    as_of = np.array([to_us(instant) for instant in instants])
+    spans = Spans.of(several)
+    start, end = spans.bounds(as_of)
+    assert start.shape == end.shape == (len(as_of), sum(window.count for window in several))
+    for window, columns in zip(several, spans.of_window, strict=True):
+        expected = window.spans(as_of)
+        assert (start[:, columns].tolist(), end[:, columns].tolist()) == (expected[0].tolist(), expected[1].tolist())
+    assert (start[:, spans.begun] != BEGINNING).all()
+    assert (end[:, spans.ended] != OPEN).all()

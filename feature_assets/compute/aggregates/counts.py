@@ -20,6 +20,7 @@ class Count(Slot[Additive]):
 
     kind: ClassVar[Kind] = "additive"
     max_bytes = COUNT_BYTES
+    integers: ClassVar[int] = 1
     column: str | None = None
 
     def __post_init__(self) -> None:
@@ -51,4 +52,7 @@ class Count(Slot[Additive]):
         return packed_integers(states.values[:, 0], counts)
 
     def decode(self, codes: npt.NDArray[np.uint8], blobs: Sequence[bytes | memoryview], counts: Ints) -> Additive:
-        return Additive(0, unpacked_integers(codes, blobs, counts)[:, None])
+        return self.of_integers(unpacked_integers(codes, blobs, counts))
+
+    def of_integers(self, values: Ints) -> Additive:
+        return Additive(0, values[:, None])

@@ -28,6 +28,9 @@ MANTISSA: Final = 53
 """Bits of a double's mantissa."""
 _CHUNK: Final = 2**16
 """Records that are spread over columns at a time, so that the columns stay in the cache."""
+_MASK: Final = np.array(MASK)
+_BITS: Final = np.array(BITS)
+"""Arrays of no dimension: a number of Python's is made one again in each step, which takes as long as the step."""
 _LOW: Final = np.uint64(MASK)
 _HALF: Final = np.uint64(BITS)
 
@@ -129,11 +132,6 @@ def added(one: Additive, other: Additive) -> Additive:
     return Additive(both.base, both.values[:cells] + both.values[cells:])
 
 
-def negated(number: Additive) -> Additive:
-    """The cells with their signs turned."""
-    return Additive(number.base, -number.values)
-
-
 def canonical(number: Additive) -> Additive:
     """The same numbers in the one form: all digits from 0 to 2**32 - 1, but the last, which has the sign and 32 bits.
 
@@ -142,43 +140,41 @@ def canonical(number: Additive) -> Additive:
     """
     cells, width = number.values.shape
     values = np.empty((width + 1, cells), np.int64)
-    carry = np.zeros(cells, np.int64)
+    values[:width] = number.values.T
     for column in range(width):
-        total = number.values[:, column] + carry
-        np.bitwise_and(total, MASK, out=values[column])
-        carry = total >> BITS
-    values[width] = carry
+        np.right_shift(values[column], _BITS, out=values[width])
+        values[column] &= _MASK
+        if column + 1 < width:
+            values[column + 1] += values[width]
     return Additive(number.base, values.T)
 
 
-def scaled(number: Additive, factor: Ints) -> Additive:
-    """Each cell times its factor, from 0 to 2**31 - 1."""
-    digits = canonical(number)
-    return Additive(digits.base, digits.values * factor[:, None])
-
-
-def squared(number: Additive) -> Additive:
-    """The square of each cell."""
-    digits = magnitudes(number)[0]
-    halves = np.empty((2 * digits.values.shape[1], len(digits.values)), np.int64)
-    halves[0::2] = digits.values.T & 0xFFFF
-    halves[1::2] = digits.values.T >> 16
-    # A product of two halves is below 2**32, and fewer than 2**31 of them meet in one place.
-    products = np.zeros((2 * len(halves) + 1, len(digits.values)), np.int64)
-    for place, half in enumerate(halves):
-        if half.any():
-            products[place : place + len(halves)] += half * halves
-    for place in range(len(products) - 1):
-        products[place + 1] += products[place] >> 16
-        products[place] &= 0xFFFF
-    return _trimmed(Additive(2 * digits.base, (products[0:-1:2] + (products[1::2] << 16)).T))
+def spreads(sums: Additive, squares: Additive, counts: Ints) -> Additive:
+    """`counts * squares - sums**2`, cell by cell. `counts`: from 0 to 2**31 - 1; `squares`: none is negative."""
+    number, more = magnitudes(sums)[0], canonical(squares)
+    digits = np.ascontiguousarray(number.values.T).view(np.uint64)
+    width, above = len(digits), more.values.shape[1]
+    base = min(2 * number.base, more.base)
+    total = np.zeros((max(2 * (number.base + width), more.base + above) - base, len(counts)), np.int64)
+    first = more.base - base
+    np.multiply(more.values.T, counts, out=total[first : first + above])
+    for place in range(width):
+        # A digit times itself, and twice what it makes with each higher one.
+        products = digits[place:] * digits[place]
+        low, high = (products & _LOW).view(np.int64), (products >> _HALF).view(np.int64)
+        low[1:] <<= 1
+        high[1:] <<= 1
+        first = 2 * (number.base + place) - base
+        total[first : first + len(low)] -= low
+        total[first + 1 : first + 1 + len(high)] -= high
+    return Additive(base, total.T)
 
 
 def magnitudes(number: Additive) -> tuple[Additive, Bools]:
     """The magnitudes, canonical, with all digits from 0 to 2**32 - 1; and which numbers are negative."""
-    known: tuple[Additive, Bools] | None = number.memo.get("magnitudes")
+    known: tuple[Additive, Bools] | None = number.known.get(magnitudes)
     if known is None:
-        known = number.memo["magnitudes"] = _magnitudes(number)
+        known = number.known[magnitudes] = _magnitudes(number)
     return known
 
 

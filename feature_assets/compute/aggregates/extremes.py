@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_assets.compute.aggregates.columns import floats_of, integers_of, valid
-from feature_assets.compute.aggregates.joined import Joined
 from feature_assets.compute.aggregates.packing import (
     EVERY,
     SOME,
@@ -27,11 +26,14 @@ from feature_assets.compute.aggregates.packing import (
     marks,
     packed_integers,
     packed_sparse,
+    present,
+    scattered,
     unmarked,
     unpacked_integers,
     unpacked_sparse,
 )
 from feature_assets.compute.aggregates.slot import Ints, Kind, Records, Slot, segments
+from feature_assets.compute.aggregates.stretches import Stretches
 
 LOWEST: Final = -(2**63)
 HIGHEST: Final = 2**63 - 1
@@ -108,21 +110,20 @@ class FloatExtreme(Extreme):
 
     def encode(self, states: Ints, counts: Ints) -> tuple[Codes, list[bytes]]:
         some = states != self.identity
-        bits, present = marks(some, counts)
-        codes, blobs = _packed_floats(floats_of_order(states[some]), present)
-        for item in np.flatnonzero(present).tolist():
+        bits, filled = marks(some, counts)
+        codes, blobs = _packed_floats(floats_of_order(states[some]), filled)
+        for item in np.flatnonzero(filled).tolist():
             codes[item] |= SOME if bits[item] else EVERY
             blobs[item] = bits[item] + blobs[item]
         return codes, blobs
 
     def decode(self, codes: Codes, blobs: Blobs, counts: Ints) -> Ints:
         inner, rest, some = unmarked(codes, blobs, counts)
-        states = self.empty(len(some))
-        values = _unpacked_floats(inner, rest, _present(some, counts))
+        values = _unpacked_floats(inner, rest, present(some, counts))
         if np.isnan(values).any():
             raise damaged(f"{self.name}: a NaN is no extreme")
-        states[some] = ordered_floats(values)
-        return states
+        states = ordered_floats(values)
+        return states if len(states) == len(some) else scattered(states, some, self.identity)
 
 
 class Newest(Extreme):
@@ -173,27 +174,22 @@ def _packed_floats(values: npt.NDArray[np.float64], counts: Ints) -> tuple[Codes
     return np.zeros(len(counts), np.uint8), [b""] * len(counts)
 
 
-def _unpacked_floats(codes: Codes, blobs: Blobs, counts: Ints) -> npt.NDArray[np.float64]:
-    joined = Joined.of(blobs)
-    lengths = joined.lengths
-    floating = (codes == _SINGLE) | (codes == _DOUBLE)
-    wrong = np.flatnonzero(floating & (lengths != np.where(codes == _SINGLE, 4, 8) * counts))
+def _unpacked_floats(codes: Codes, stretches: Stretches, counts: Ints) -> npt.NDArray[np.float64]:
+    single, double = codes == _SINGLE, codes == _DOUBLE
+    wrong = np.flatnonzero((single | double) & (stretches.length != np.where(single, 4, 8) * counts))
     if len(wrong):
         item = int(wrong[0])
-        raise damaged(f"item {item}: {lengths[item]} bytes of code {codes[item]} for {counts[item]} floats")
-    values = np.zeros(int(counts.sum()), np.float64)
-    forms = np.where(floating, codes, 0).astype(np.int64)
-    form_of = np.repeat(forms, counts)
-    for form, items, part in joined.groups(forms):
-        if form in _WIDTHS:
-            # Damaged bytes can be a signalling NaN; it is refused further up.
-            with np.errstate(invalid="ignore"):
-                values[form_of == form] = np.frombuffer(part.raw, f"<f{_WIDTHS[form]}")
-        else:
-            values[form_of == form] = unpacked_integers(codes[items], part, counts[items])
+        raise damaged(f"item {item}: {stretches.length[item]} bytes of code {codes[item]} for {counts[item]} floats")
+    # As integers of the same width they are their bits.
+    widths = np.where(single, np.uint8(_WIDTHS[_SINGLE]), np.where(double, np.uint8(_WIDTHS[_DOUBLE]), codes))
+    bits = unpacked_integers(widths, stretches, counts)
+    values: npt.NDArray[np.float64] = bits.view(np.float64) if double.all() else bits.astype(np.float64)
+    if double.any() and not double.all():
+        of_value = np.repeat(double, counts)
+        values[of_value] = bits.view(np.float64)[of_value]
+    if single.any():
+        of_value = np.repeat(single, counts)
+        # Damaged bytes can be a signalling NaN; it is refused further up.
+        with np.errstate(invalid="ignore"):
+            values[of_value] = bits[of_value].astype(np.int32).view(np.float32)
     return values
-
-
-def _present(some: npt.NDArray[np.bool_], counts: Ints) -> Ints:
-    item = np.repeat(np.arange(len(counts)), counts)
-    return np.bincount(item[some], minlength=len(counts)).astype(np.int64)

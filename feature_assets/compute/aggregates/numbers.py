@@ -14,9 +14,10 @@ import pyarrow as pa
 from feature_assets.clock import duration_us
 from feature_assets.compute.aggregates.columns import is_float
 from feature_assets.compute.aggregates.counts import Count
-from feature_assets.compute.aggregates.exact import Bools, Floats, added, canonical, integers, negated, scaled, squared
+from feature_assets.compute.aggregates.exact import Bools, Floats, integers, spreads
 from feature_assets.compute.aggregates.rounding import (
     Scaled,
+    divided,
     quotients,
     roots,
     rounded,
@@ -112,7 +113,7 @@ class Mean(Computation):
     def finish(self, cells: Sequence[Additive], asked: Asked) -> Finished:
         del asked
         counts = self._total.counts(cells)
-        values, beyond = rounded(quotients(self._total.scaled(cells), whole(counts)))
+        values, beyond = rounded(divided(self._total.scaled(cells), counts))
         return finished(*_instead(values, beyond, *self._total.special(cells)), counts == 0)
 
 
@@ -134,16 +135,11 @@ class Spread(Computation):
     def finish(self, cells: Sequence[Additive], asked: Asked) -> Finished:
         del asked
         counts = self._total.counts(cells)
-        values, beyond = self._values(cells[0], cells[-1], np.maximum(counts, 1))
+        variance = divided(scaled_sums(spreads(cells[0], cells[-1], counts)), counts, times=2)
+        values, beyond = rounded(roots(variance) if self._is_root else variance)
         _, special = self._total.special(cells)
         # What is finite of a column that is not is no sum of all its values, and means nothing.
         return finished(*_instead(values, beyond, np.full(len(values), np.nan), special), counts == 0)
-
-    def _values(self, sums: Additive, squares: Additive, counts: Ints) -> tuple[Floats, Bools]:
-        products = canonical(scaled(squares, counts))
-        size = whole(counts)
-        variance = quotients(quotients(scaled_sums(added(products, negated(squared(sums)))), size), size)
-        return rounded(roots(variance) if self._is_root else variance)
 
 
 class Ratio(Computation):

@@ -10,20 +10,24 @@ w is the least, and e the greatest, with which nothing is lost. Code 1 stands fo
 taken where it is not longer. A sum of amounts in cents has two or three bytes, one of doubles of like size about nine.
 """
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from feature_assets.compute.aggregates.exact import BITS, MASK, canonical, concatenated
-from feature_assets.compute.aggregates.joined import Joined
 from feature_assets.compute.aggregates.packing import Blobs, Codes, damaged
 from feature_assets.compute.aggregates.slot import Additive, Ints
+from feature_assets.compute.aggregates.stretches import WORD, Stretches
 
 _BYTES: Final = BITS // 8
 WHOLE: Final = 1
 MOVED: Final = 2
 _HEAD: Final = 2
+_NEAR: Final = 8
+"""Digits: where all numbers of all items lie within so many, each is read with all of them."""
 _FARTHEST: Final = 600
 """Bytes: squares of doubles lie between 256**-269 and 256**256, and 2**31 of them are not much more."""
 
@@ -61,55 +65,101 @@ def packed_numbers(number: Additive, counts: Ints) -> tuple[Codes, list[bytes]]:
 
 def unpacked_numbers(codes: Codes, blobs: Blobs, counts: Ints) -> Additive:
     """The numbers of all items, one item after the other. Raises `CodecError` for what `packed_numbers` never makes."""
-    joined = Joined.of(blobs)
-    width, place = _shapes(codes, joined, counts)
-    used = (codes > 0) & (counts > 0)
+    stretches = Stretches.of(blobs)
+    head, width, place = _shapes(codes, stretches, counts)
+    used = width > 0
     if not used.any():
         return Additive(0, np.zeros((int(counts.sum()), 1), np.int64))
-    base = int(place[used].min()) // _BYTES
-    columns = -(-int((place + width)[used].max()) // _BYTES) - base
-    kinds = np.where(used, (place - _BYTES * base) * 2 * _FARTHEST + width, -1)
-    narrow = np.zeros((int(counts.sum()), columns), "<i4")
-    # A row is one thing to numpy, which so moves it as a whole.
-    rows, kind_of = narrow.view(f"V{_BYTES * columns}").reshape(-1), np.repeat(kinds, counts)
-    for kind, _, part in joined.groups(kinds, np.where(codes == MOVED, _HEAD, 0)):
-        rows[kind_of == kind] = _digits(part.raw, kind, columns).view(rows.dtype).reshape(-1)
-    values = narrow.view("<u4").astype(np.int64)
-    values[:, -1] = narrow[:, -1]
+    if not used.all():
+        place[~used] = place[used].min()
+    base = int(place.min()) // _BYTES
+    offset = place - _BYTES * base
+    columns = -(-int((offset + width).max()) // _BYTES)
+    if columns <= _NEAR:
+        return Additive(base, _digits(stretches, _Form(head, offset, width), columns, counts))
+    # Items whose numbers may be of very different sizes: each begins at a digit of its own.
+    digit, byte = offset // _BYTES, offset % _BYTES
+    found = _digits(stretches, _Form(head, byte, width), -(-int((byte + width).max()) // _BYTES), counts)
+    values = np.zeros((len(found), columns), np.int64)
+    for first in np.unique(digit).tolist():
+        rows = np.repeat(digit == first, counts)
+        size = min(columns - first, found.shape[1])
+        values[rows, first : first + size] = found[rows, :size]
     return Additive(base, values)
 
 
-def _digits(raw: bytes | memoryview, kind: int, columns: int) -> npt.NDArray[np.int32]:
-    """Integers of one kind as rows of digits in two's complement."""
-    offset, width = divmod(kind, 2 * _FARTHEST)
-    digits = np.zeros((len(raw) // width, columns), "<i4")
-    stride = (columns * _BYTES,)
-    np.ndarray(len(digits), f"V{width}", digits.data, offset, stride)[:] = np.frombuffer(raw, f"V{width}")
-    top = (offset + width - 1) // _BYTES
-    # The sign is in the highest byte: up to the end of the digit and down again spreads it over the digit.
-    up = BITS - 8 * (offset + width - _BYTES * top)
-    digits[:, top] = digits[:, top] << up >> up
-    digits[:, top + 1 :] = (digits[:, top] >> (BITS - 1))[:, None]
-    return digits
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How the numbers of each item stand: behind how many bytes, from which byte of the digits on, and how wide."""
+
+    head: Ints
+    byte: Ints
+    width: Ints
 
 
-def _shapes(codes: Codes, blobs: Joined, counts: Ints) -> tuple[Ints, Ints]:
-    """The width of each item's integers and their place, in bytes."""
-    lengths = blobs.lengths
-    place = np.zeros(len(codes), np.int64)
+def _digits(stretches: Stretches, form: _Form, size: int, counts: Ints) -> Ints:
+    """The numbers as `size` digits, the last of which has the sign; above it there are none. Column after column."""
+    before = np.cumsum(counts) - counts
+    start = np.repeat(stretches.start + form.head - form.byte - form.width * before, counts)
+    start += np.repeat(form.width, counts) * np.arange(len(start))
+    digits = stretches.rows(start, _BYTES * size).view("<u4")
+    end = form.byte + form.width
+    # What is beside a number is left out.
+    if size <= _NEAR:
+        which = np.repeat(form.byte * (_BYTES * size + 1) + end, counts)
+        digits &= np.take(_every_mask(size), which, axis=0)
+    else:
+        digits &= np.repeat(_masks(form.byte, end, size), counts, axis=0)
+    columns = np.ascontiguousarray(digits.T, np.int64)
+    # The highest bit counts as less than nothing.
+    place = np.maximum(end - 1, 0) // _BYTES
+    sign = np.where(form.width > 0, 1 << 8 * (end - _BYTES * place) - 1, 0)
+    if (place == place[0]).all():
+        highest, turned = columns[place[0]], np.repeat(sign, counts)
+        highest ^= turned
+        highest -= turned
+    else:
+        flat, at = columns.reshape(-1), np.repeat(place * len(start), counts) + np.arange(len(start))
+        turned = np.repeat(sign, counts)
+        flat[at] = (flat[at] ^ turned) - turned
+    return columns.T
+
+
+@lru_cache(maxsize=_NEAR)
+def _every_mask(size: int) -> npt.NDArray[np.uint32]:
+    """The masks of all bounds that there are, by the first and then by the second."""
+    bounds = np.arange(_BYTES * size + 1)
+    return _masks(np.repeat(bounds, len(bounds)), np.tile(bounds, len(bounds)), size)
+
+
+def _masks(first: Ints, end: Ints, size: int) -> npt.NDArray[np.uint32]:
+    """Which bits of the digits are those of a number from a byte to before another."""
+    place = _BYTES * np.arange(size)
+    return (_lowest(end[:, None] - place) & ~_lowest(first[:, None] - place)).astype(np.uint32)
+
+
+def _lowest(number: Ints) -> Ints:
+    """As many of the lowest bytes of a digit."""
+    lowest: Ints = (1 << 8 * np.clip(number, 0, _BYTES)) - 1
+    return lowest
+
+
+def _shapes(codes: Codes, stretches: Stretches, counts: Ints) -> tuple[Ints, Ints, Ints]:
+    """Of each item how many bytes come before its integers, how wide these are, and their place, in bytes."""
     moved = codes == MOVED
-    if (lengths[moved] < _HEAD).any():
+    head = np.where(moved, _HEAD, 0)
+    if (stretches.length < head).any():
         raise damaged("an item of code 2 without a place")
-    if moved.any():
-        place[moved] = blobs.heads(_HEAD, np.flatnonzero(moved)).view("<i2")
-    body = lengths - np.where(moved, _HEAD, 0)
+    # The place is in the upper bytes of the word that ends behind it.
+    place = np.where(moved, stretches.words(stretches.start + _HEAD) >> 8 * (WORD - _HEAD), 0)
+    body = stretches.length - head
     width = body // np.maximum(counts, 1)
     fits = (width > 0) & (width <= _FARTHEST) & (np.abs(place) <= _FARTHEST) & (width * counts == body)
-    wrong = np.flatnonzero(np.where(codes == 0, lengths > 0, ~fits) | (codes > MOVED))
-    if len(wrong):
-        item = int(wrong[0])
-        raise damaged(f"item {item}: {lengths[item]} bytes of code {codes[item]} for {counts[item]} numbers")
-    return width, place
+    wrong = np.where(codes == 0, body > 0, ~fits) | (codes > MOVED)
+    if wrong.any():
+        item = int(np.flatnonzero(wrong)[0])
+        raise damaged(f"item {item}: {body[item] + head[item]} bytes of code {codes[item]} for {counts[item]} numbers")
+    return head, width, place
 
 
 def _extents(digits: Ints, counts: Ints) -> tuple[Ints, Ints]:

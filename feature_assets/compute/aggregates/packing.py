@@ -20,10 +20,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from feature_assets.compute.aggregates.joined import Joined
-from feature_assets.compute.aggregates.slot import Ints
+from feature_assets.compute.aggregates.stretches import Stretches
 from feature_assets.errors import CodecError
 
+Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
 Blobs = Sequence[bytes | memoryview]
 
@@ -55,28 +55,32 @@ def packed_integers(values: Ints, counts: Ints) -> tuple[Codes, list[bytes]]:
 
 def unpacked_integers(codes: Codes, blobs: Blobs, counts: Ints) -> Ints:
     """The values of all items, one item after the other. Raises `CodecError` for what `packed_integers` never makes."""
-    joined = Joined.of(blobs)
-    _require_lengths(codes, joined.lengths, counts)
-    kinds = list(dict.fromkeys(codes.tolist()))
-    if len(kinds) == 1:
-        # The common case needs no copying about.
-        return _read(joined, kinds[0], counts)
-    values = np.zeros(int(counts.sum()), np.int64)
-    code_of = np.repeat(codes, counts)
-    for code, items, part in joined.groups(np.where(codes > 0, codes.astype(np.int64), -1)):
-        values[code_of == code] = _read(part, code, counts[items])
-    return values
+    stretches = Stretches.of(blobs)
+    require_lengths(codes, stretches.length, counts)
+    if not codes.any():
+        return np.zeros(int(counts.sum()), np.int64)
+    width = (codes % OFFSET).astype(np.int64)
+    if codes.max() < OFFSET:
+        return stretches.integers(np.zeros_like(width), width, counts)
+    above = codes >= OFFSET
+    least = np.zeros_like(width)
+    least[above] = stretches.words(stretches.start[above] + _WORD)
+    found = stretches.integers(np.where(above, _WORD, 0), width, counts)
+    # What is above the least has no sign.
+    found &= np.repeat(np.where(above, (1 << 8 * width) - 1, -1), counts)
+    found += np.repeat(least, counts)
+    return found
 
 
 def packed_sparse(values: Ints, identity: int, counts: Ints) -> tuple[Codes, list[bytes]]:
     """As `packed_integers`, where many values are `identity`; of an item with nothing else nothing is stored."""
     some = values != identity
-    present = _sums(some, counts)
+    filled = present(some, counts)
     every, every_blobs = packed_integers(values, counts)
-    marked, marked_blobs = packed_integers(values[some], present)
+    marked, marked_blobs = packed_integers(values[some], filled)
     bits = _bits(some, counts)
     codes, blobs = np.zeros(len(counts), np.uint8), [b""] * len(counts)
-    for item in np.flatnonzero(present).tolist():
+    for item in np.flatnonzero(filled).tolist():
         if len(bits[item]) + len(marked_blobs[item]) < len(every_blobs[item]):
             codes[item], blobs[item] = SOME | marked[item], bits[item] + marked_blobs[item]
         else:
@@ -87,46 +91,56 @@ def packed_sparse(values: Ints, identity: int, counts: Ints) -> tuple[Codes, lis
 def unpacked_sparse(codes: Codes, blobs: Blobs, identity: int, counts: Ints) -> Ints:
     """The values of all items. Raises `CodecError` for what `packed_sparse` never makes."""
     inner, rest, some = unmarked(codes, blobs, counts)
-    present = _sums(some, counts)
-    values = np.full(int(counts.sum()), identity, np.int64)
-    values[some] = unpacked_integers(inner, rest, present)
-    return values
+    found = unpacked_integers(inner, rest, present(some, counts))
+    return found if len(found) == len(some) else scattered(found, some, identity)
 
 
-def unmarked(codes: Codes, blobs: Blobs, counts: Ints) -> tuple[Codes, Blobs, npt.NDArray[np.bool_]]:
+def scattered(values: Ints, some: npt.NDArray[np.bool_], identity: int) -> Ints:
+    """The values where some are, and the identity elsewhere."""
+    found = np.full(len(some), identity, np.int64)
+    found[some] = values
+    return found
+
+
+def unmarked(codes: Codes, blobs: Blobs, counts: Ints) -> tuple[Codes, Stretches, npt.NDArray[np.bool_]]:
     """Codes and bytes without the marks for identities, and which values are none."""
+    stretches = Stretches.of(blobs)
     mark = codes & np.uint8(EVERY | SOME)
     if len(codes) and (mark == EVERY).all():
-        return codes ^ np.uint8(EVERY), blobs, np.ones(int(counts.sum()), np.bool_)
+        return codes ^ np.uint8(EVERY), stretches, np.ones(int(counts.sum()), np.bool_)
     wrong = np.flatnonzero((codes > 0) & (mark != EVERY) & (mark != SOME))
     if len(wrong):
         raise damaged(f"item {wrong[0]}: there is no code {codes[wrong[0]]}")
     some = np.repeat(mark == EVERY, counts)
-    is_marked = mark == SOME
-    rest = Joined.of(blobs)
-    if is_marked.any():
-        sizes = np.where(is_marked, (counts + 7) // 8, 0)
-        if (rest.lengths < sizes).any():
-            raise damaged("an item that has not as many bits as values")
-        heads, rest = rest.cut(np.stack((sizes, rest.lengths - sizes), axis=1))
-        some[np.repeat(is_marked, counts)] = _marked(heads.raw, sizes[is_marked], counts[is_marked])
-    return codes & np.uint8(EVERY - 1), rest, some
+    marked = np.flatnonzero(mark == SOME)
+    if len(marked):
+        sizes = (counts[marked] + 7) // 8
+        # Bits that an item does not have are those of nobody.
+        heads = Stretches(stretches.data, stretches.start[marked], np.minimum(sizes, stretches.length[marked]))
+        some[np.repeat(mark == SOME, counts)] = _marked(heads, sizes, counts[marked])
+        head = np.zeros(len(codes), np.int64)
+        head[marked] = sizes
+        stretches = stretches.beyond(head)
+    return codes & np.uint8(EVERY - 1), stretches, some
 
 
-def _marked(heads: bytes | memoryview, sizes: Ints, counts: Ints) -> npt.NDArray[np.bool_]:
+def _marked(heads: Blobs, sizes: Ints, counts: Ints) -> npt.NDArray[np.bool_]:
     """The bits of items, one item after the other, without those that fill their last bytes."""
-    bits = np.unpackbits(np.frombuffer(heads, np.uint8), bitorder="little").astype(np.bool_)
+    joined = b"".join(heads)
+    if len(joined) != int(sizes.sum()):
+        raise damaged("an item that has not as many bits as values")
+    bits = np.unpackbits(np.frombuffer(joined, np.uint8), bitorder="little").astype(np.bool_)
     found = bits[_places(sizes, counts)]
-    if np.count_nonzero(found) != np.count_nonzero(bits) or not _sums(found, counts).all():
+    if np.count_nonzero(found) != np.count_nonzero(bits) or not present(found, counts).all():
         raise damaged("an item with bits for no values")
     return found
 
 
 def marks(some: npt.NDArray[np.bool_], counts: Ints) -> tuple[list[bytes], Ints]:
     """For each item a bit per value, and how many are set. No bytes for an item of which all are."""
-    present = _sums(some, counts)
+    filled = present(some, counts)
     bits = _bits(some, counts)
-    return [b"" if count == of else one for one, count, of in zip(bits, present, counts, strict=True)], present
+    return [b"" if count == of else one for one, count, of in zip(bits, filled, counts, strict=True)], filled
 
 
 def damaged(what: str) -> CodecError:
@@ -171,41 +185,21 @@ def _narrow(values: Ints, width: int) -> bytes:
     return np.ndarray(len(wide), f"V{width}", wide.data, strides=(_WORD,)).tobytes()
 
 
-def _wide(raw: bytes | memoryview, width: int, *, signed: bool) -> Ints:
-    """Values of `width` bytes each."""
-    if width in {1, 2, 4, 8}:
-        return np.frombuffer(raw, f"<{'i' if signed else 'u'}{width}").astype(np.int64)
-    values = np.zeros(len(raw) // width, "<i8")
-    # At the upper end of a word: moving it down again spreads the sign.
-    place = _WORD - width if signed else 0
-    np.ndarray(len(values), f"V{width}", values.data, place, (_WORD,))[:] = np.frombuffer(raw, f"V{width}")
-    return (values >> (8 * place)).astype(np.int64)
-
-
-def _read(blobs: Joined, code: int, counts: Ints) -> Ints:
-    width = code % OFFSET
-    if code < OFFSET:
-        return _wide(blobs.raw, width, signed=True) if width else np.zeros(int(counts.sum()), np.int64)
-    least: Ints = blobs.heads(_WORD).view("<i8").astype(np.int64)
-    values: Ints = np.repeat(least, counts)
-    if not width:
-        return values
-    rest = blobs.pick(np.arange(len(blobs)), np.full(len(blobs), _WORD))
-    return values + _wide(rest.raw, width, signed=False)
-
-
-def _require_lengths(codes: Codes, lengths: Ints, counts: Ints) -> None:
+def require_lengths(codes: Codes, lengths: Ints, counts: Ints) -> None:
+    """Raises `CodecError` for codes that `packed_integers` never makes, and for as many bytes as it does not."""
     plain = codes <= _WORD
     offset = (codes >= OFFSET) & (codes < OFFSET + _WORD) & (counts > 0)
     due = codes % OFFSET * counts + np.where(plain, 0, _WORD)
-    wrong = np.flatnonzero((lengths != due) | ~(plain | offset))
-    if len(wrong):
-        item = int(wrong[0])
+    right = (lengths == due) & (plain | offset)
+    if not right.all():
+        item = int(np.argmin(right))
         raise damaged(f"item {item}: {lengths[item]} bytes of code {codes[item]} for {counts[item]} values")
 
 
-def _sums(some: npt.NDArray[np.bool_], counts: Ints) -> Ints:
+def present(some: npt.NDArray[np.bool_], counts: Ints) -> Ints:
     """How many are true in each item."""
+    if some.all():
+        return counts
     running = np.append(0, np.cumsum(some))
     ends = np.cumsum(counts)
     found: Ints = running[ends] - running[ends - counts]

@@ -19,11 +19,16 @@ _SPLITTER: Final = 2.0**27 + 1
 _BELOW: Final = 64 - MANTISSA
 """Bits of two digits that are below a mantissa."""
 _DIGIT: Final = np.uint64(BITS)
+_ONE: Final = np.uint64(1)
+_LAST: Final = np.uint64(63)
+_BEHIND: Final = np.uint64(_BELOW)
+_BELOW_MASK: Final = np.uint64(2**_BELOW - 1)
+_UP: Final = np.uint64(MANTISSA - _BELOW)
+_REST: Final = np.uint64(2 * _BELOW)
+_REST_MASK: Final = np.uint64(2 ** (2 * _BELOW) - 1)
 
-
-Leading = tuple[Unsigned, Unsigned, Bools, Ints, Bools]
-"""The leading 53 bits of each magnitude, the 53 behind them, and whether there are more; then the place of the former's
-lowest bit as a power of two, and which numbers are negative."""
+_Parts = tuple[Floats, Floats]
+"""A double's upper half of bits, and the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +49,18 @@ def rounded_sums(number: Additive) -> tuple[Floats, Bools]:
     if number.values.shape[1] == 1:
         # One column: numpy's conversion is the correct rounding, and the column's place only moves it.
         return _moved(number.values[:, 0].astype(np.float64), np.full(len(number.values), BITS * number.base))
-    mantissa, rest, sticky, exponent, negative = _leading(number)
-    half = np.uint64(2 ** (MANTISSA - 1))
-    up = (rest > half) | ((rest == half) & (sticky | (mantissa & np.uint64(1)).astype(np.bool_)))
-    value = (mantissa + up).astype(np.float64)
-    return _moved(np.where(negative, -value, value), exponent)
+    found = leading(number)
+    half, odd = np.uint64(2 ** (MANTISSA - 1)), (found.mantissa & np.uint64(1)).astype(np.bool_)
+    up = (found.rest > half) | ((found.rest == half) & (odd | found.has_more()))
+    value = (found.mantissa + up).astype(np.float64)
+    return _moved(np.where(found.negative, -value, value), found.exponent)
 
 
 def scaled_sums(number: Additive) -> Scaled:
     """Numbers as pairs of doubles: 106 bits, the rest cut off."""
-    mantissa, rest, _, exponent, negative = _leading(number)
-    return Scaled(mantissa.astype(np.float64), rest.astype(np.float64) * 2.0**-MANTISSA, exponent, negative)
+    found = leading(number)
+    low = found.rest.astype(np.float64) * 2.0**-MANTISSA
+    return Scaled(found.mantissa.astype(np.float64), low, found.exponent, found.negative)
 
 
 def whole(numbers: Ints) -> Scaled:
@@ -73,6 +79,20 @@ def quotients(one: Scaled, other: Scaled) -> Scaled:
     second = ((one.high - product) - error + one.low - first * other.low) / divisor
     high = first + second
     return Scaled(high, second - (high - first), one.exponent - other.exponent, one.negative ^ other.negative)
+
+
+def divided(one: Scaled, counts: Ints, *, times: int = 1) -> Scaled:
+    """`one / counts**times`, a division at a time. Where a count, up to 2**53, is 0 the result means nothing."""
+    divisor = np.maximum(counts, 1).astype(np.float64)
+    parts = _split(divisor)
+    high, low = one.high, one.low
+    for _ in range(times):
+        first = high / divisor
+        product, error = _product_of(first, _split(first), divisor, parts)
+        second = ((high - product) - error + low) / divisor
+        high = first + second
+        low = second - (high - first)
+    return Scaled(high, low, one.exponent, one.negative)
 
 
 def roots(numbers: Scaled) -> Scaled:
@@ -97,47 +117,78 @@ def products(values: Floats, factor: float) -> tuple[Floats, Floats]:
     return _product(values, np.full(len(values), factor))
 
 
-def _leading(number: Additive) -> Leading:
-    known: Leading | None = number.memo.get("leading")
+@dataclass(frozen=True, slots=True)
+class Leading:
+    """Of each number the leading 53 bits of its magnitude, and the 53 behind them.
+
+    `exponent`: the place of the former's lowest bit as a power of two. `behind`: what is left of the four highest
+    `digits`, of which the first is that of `top`.
+    """
+
+    mantissa: Unsigned
+    rest: Unsigned
+    exponent: Ints
+    negative: Bools
+    behind: Unsigned
+    digits: Ints
+    top: Ints
+
+    def has_more(self) -> Bools:
+        """Whether there are more bits."""
+        found: Bools = self.behind != 0
+        # Four digits have been looked at.
+        for place in range(len(self.digits) - 4):
+            found |= (self.digits[place] != 0) & (self.top > place + 3)
+        return found
+
+
+def leading(number: Additive) -> Leading:
+    """What a double is made from, worked out once."""
+    known: Leading | None = number.known.get(leading)
     if known is None:
-        known = number.memo["leading"] = _looked_at(number)
+        known = number.known[leading] = _leading(number)
     return known
 
 
-def _looked_at(number: Additive) -> Leading:
-    digits, negative = magnitudes(number)
-    cells, width = digits.values.shape
+def _leading(number: Additive) -> Leading:
+    magnitude, negative = magnitudes(number)
+    digits = magnitude.values.T
+    width, cells = digits.shape
     # Column after column, below three of zeros: the four digits from the highest on are then that many columns apart.
     padded = np.zeros((width + 3, cells), np.uint64)
-    padded[3:] = digits.values.T
+    padded[3:] = digits
+    some = digits != 0
     top = np.zeros(cells, np.int64)
     for place in range(1, width):
-        top[padded[place + 3] != 0] = place
-    flat, at = padded.reshape(-1), top * cells + np.arange(cells)
+        np.copyto(top, place, where=some[place])
+    flat, at = padded.reshape(-1), top * cells
+    at += np.arange(cells)
     first, second, third, fourth = (flat.take(at + place * cells) for place in (3, 2, 1, 0))
     # Moved up until the highest bit is set; a double holds any digit, so that frexp counts its bits.
     shift = (BITS - np.frexp(first.astype(np.float64))[1]).astype(np.uint64)
     upper, lower = (first << _DIGIT) | second, (third << _DIGIT) | fourth
-    upper = (upper << shift) | (lower >> np.uint64(1) >> (np.uint64(63) - shift))
+    upper = (upper << shift) | (lower >> _ONE >> (_LAST - shift))
     lower <<= shift
-    below = _BELOW + _BELOW
-    rest = ((upper & np.uint64(2**_BELOW - 1)) << np.uint64(MANTISSA - _BELOW)) | (lower >> np.uint64(below))
-    sticky = (lower & np.uint64(2**below - 1)) != 0
-    if width > 4:  # noqa: PLR2004 - four digits have been looked at
-        sticky |= np.argmax(digits.values != 0, axis=1) < top - 3
-    exponent = BITS * (digits.base + top - 1) - shift.astype(np.int64) + _BELOW
-    return upper >> np.uint64(_BELOW), rest, sticky, exponent, negative
+    rest = ((upper & _BELOW_MASK) << _UP) | (lower >> _REST)
+    exponent = BITS * top - shift.astype(np.int64)
+    exponent += BITS * (magnitude.base - 1) + _BELOW
+    return Leading(upper >> _BEHIND, rest, exponent, negative, lower & _REST_MASK, digits, top)
 
 
 def _product(one: Floats, other: Floats) -> tuple[Floats, Floats]:
     """The rounded products and what they are off by, exactly."""
+    parts = _split(one)
+    return _product_of(one, parts, other, parts if other is one else _split(other))
+
+
+def _product_of(one: Floats, parts: _Parts, other: Floats, other_parts: _Parts) -> tuple[Floats, Floats]:
     product = one * other
-    (one_high, one_low), (other_high, other_low) = _split(one), _split(other)
+    (one_high, one_low), (other_high, other_low) = parts, other_parts
     error = ((one_high * other_high - product) + one_high * other_low + one_low * other_high) + one_low * other_low
     return product, error
 
 
-def _split(values: Floats) -> tuple[Floats, Floats]:
+def _split(values: Floats) -> _Parts:
     moved = values * _SPLITTER
     high = moved - (moved - values)
     return high, values - high

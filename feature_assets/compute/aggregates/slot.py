@@ -11,7 +11,7 @@ It knows no windows, tiles, entities or visibility.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
@@ -54,13 +54,13 @@ class Additive:
     counts, `base` is 0 and means nothing. Digits may be any int64, also negative: two cells that stand for the same
     number may differ in them until they are `canonical` (see `exact`). Records are fewer than 2**31, so none overflows.
 
-    `memo`: what was worked out of the values once, for several functions of the same cells; the values never change
-    once they are in here.
+    `known`: what was worked out from them, by the function that did, for aggregates of the same cells. The values are
+    not changed once they have been given to anyone.
     """
 
     base: int
     values: Ints
-    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    known: dict[Callable[..., Any], Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 C = TypeVar("C")
@@ -76,7 +76,8 @@ class Slot(ABC, Generic[C]):
     for some: `Additive`; an int64 or float64 array with an identity element for empty cells (merge is `np.minimum` or
     `np.maximum`, see `is_greatest`); or an array of objects, `None` for an empty cell, or other cells
     that only the slot's own methods look into. `max_bytes`: how many bytes a cell takes at most; see `most_bytes` for
-    what is taken for granted.
+    what is taken for granted. `integers`: how many integers a cell is, of a slot whose bytes are nothing but these by
+    `packing.packed_integers`: it need not be asked to decode them, as the columns of several are read in one go.
     """
 
     kind: ClassVar[Kind]
@@ -88,6 +89,7 @@ class Slot(ABC, Generic[C]):
     """If the state is that of so many newest records that have a value, by the slot's order: how many."""
     since: ClassVar[int] = 1
     """The first format of rings whose readers know the bytes that it writes (see `tile_codec`)."""
+    integers: ClassVar[int] = 0
 
     @abstractmethod
     def empty(self, cells: int) -> C:
@@ -123,6 +125,10 @@ class Slot(ABC, Generic[C]):
     @abstractmethod
     def decode(self, codes: npt.NDArray[np.uint8], blobs: Sequence[bytes | memoryview], counts: Ints) -> C:
         """The cells of these items. Raises `CodecError` for a code or a blob that is none."""
+
+    def of_integers(self, values: Ints) -> C:
+        """The cells of their integers, of a slot that has `integers`."""
+        raise NotImplementedError
 
     def pruned(self, states: C, counts: Ints) -> C:
         """The cells without what no window that is a suffix of time can need: what later tiles of their item repeat.

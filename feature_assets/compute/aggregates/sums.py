@@ -170,6 +170,7 @@ class NonFinite(Sum):
     """How many values of a column of floats are NaN, infinity and minus infinity: three counts for each cell."""
 
     WIDTH: ClassVar[int] = 3
+    integers: ClassVar[int] = WIDTH
     max_bytes = WIDTH * COUNT_BYTES
 
     def __init__(self, column: str) -> None:
@@ -196,7 +197,10 @@ class NonFinite(Sum):
         return packed_integers(states.values.reshape(-1), counts * self.WIDTH)
 
     def decode(self, codes: Codes, blobs: Blobs, counts: Ints) -> Additive:
-        return Additive(0, unpacked_integers(codes, blobs, counts * self.WIDTH).reshape(-1, self.WIDTH))
+        return self.of_integers(unpacked_integers(codes, blobs, counts * self.WIDTH))
+
+    def of_integers(self, values: Ints) -> Additive:
+        return Additive(0, values.reshape(-1, self.WIDTH))
 
 
 def _finite(records: Records, column: str, cell: Ints) -> tuple[npt.NDArray[np.float64], Ints]:
