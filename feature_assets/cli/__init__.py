@@ -10,6 +10,7 @@
     what-if       what a model would gain from fresher features
     retrain       ask the gate; train, compare, promote or refuse
     get           look features up online, with statuses and ages
+    explain       why features are what they are: item, rows, windows, and what training has
     maintenance   compact, vacuum, repair tables; what was done to them
     ui            Dagster's UI over this project
     demo          the built-in project, end to end
@@ -26,7 +27,7 @@ import sys
 
 import typer
 
-from feature_assets.cli import data, maintenance, project, runs, ui, what_if
+from feature_assets.cli import data, explain, maintenance, project, runs, ui, what_if
 from feature_assets.cli.output import exit_code, show_error
 from feature_assets.errors import FeatureAssetsError
 
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (project, runs, data, what_if, maintenance, ui):
+for module in (project, runs, data, explain, what_if, maintenance, ui):
     module.register(app)
 
 

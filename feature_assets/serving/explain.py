@@ -29,6 +29,7 @@ from feature_assets.offline.lake import Lake
 from feature_assets.online.store import OnlineStore
 from feature_assets.serving.explain_compare import Comparison, Online
 from feature_assets.serving.explain_item import Overheard
+from feature_assets.serving.explain_meanings import MEANINGS
 from feature_assets.serving.explain_offline import Missing, Trained, trained
 from feature_assets.serving.explain_past import past_status
 from feature_assets.serving.explain_values import code_of_on_demand, plain_rows, plain_values
@@ -36,7 +37,6 @@ from feature_assets.serving.explain_view import Asked, Looking
 from feature_assets.serving.explain_windows import Counted, names_of, window_of
 from feature_assets.serving.explain_words import origin_of
 from feature_assets.serving.explanation import (
-    MEANINGS,
     Explanation,
     FeatureExplained,
     Limits,
@@ -140,14 +140,19 @@ class _Explained:
     answer: Answer | None
 
     @cached_property
-    def needed(self) -> frozenset[str]:
-        """The prefixes of all that is explained: what was asked for, and what that is computed from."""
-        wanted = {_prefix(column) for column in self.columns}
+    def wanted(self) -> frozenset[str]:
+        """The output columns that are explained: what was asked for, and what that is computed from."""
+        wanted = {column.name for column in self.columns}
         # An on-demand view comes after those that it reads.
         for view in reversed(self.service.on_demand):
-            if view.name in wanted:
-                wanted |= {name.partition("__")[0] for name in view.inputs}
+            if wanted.intersection(map(view.column, view.feature_names)):
+                wanted |= set(view.inputs)
         return frozenset(wanted)
+
+    @cached_property
+    def needed(self) -> frozenset[str]:
+        """The roles, views and on-demand views that these are of."""
+        return frozenset(_prefix(column) for column in self.service.output_columns if column.name in self.wanted)
 
     @cached_property
     def looking(self) -> dict[str, Looking]:
@@ -157,6 +162,7 @@ class _Explained:
             ref.prefix: Looking(
                 self.asked,
                 ref,
+                self.wanted,
                 None if answer is None else answer.meta[ref.prefix],
                 "" if answer is None else answer.failures.get(ref.prefix, ""),
             )

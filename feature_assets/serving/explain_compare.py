@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from feature_assets.definition.service import OutputColumn
+from feature_assets.serving.explain_meanings import CAUSES
 from feature_assets.serving.explain_offline import Missing, Trained
 from feature_assets.serving.explain_values import plain_values
 from feature_assets.serving.explain_view import Looking
-from feature_assets.serving.explanation import CAUSES, Cause, Offline
+from feature_assets.serving.explanation import Cause, Offline
 from feature_assets.serving.status import Status
 from feature_assets.training.differences import same_values
 

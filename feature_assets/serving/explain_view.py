@@ -63,10 +63,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Looking:
-    """A reference, looked at. `meta`, `failure`: of the reader's answer; None and empty if the store was not asked."""
+    """A reference, looked at. `wanted`: output columns; only windows of these are told.
+
+    `meta`, `failure`: of the reader's answer; None and empty if the store was not asked.
+    """
 
     asked: Asked
     ref: FeatureRef
+    wanted: frozenset[str]
     meta: Meta | None
     failure: str
 
@@ -191,8 +195,8 @@ class Looking:
     # ------------------------------------------------------------------------------------------------- what it says
     @cached_property
     def uses(self) -> tuple[Use, ...]:
-        """The features that are aggregates."""
-        return uses_of(self.ref)
+        """The features that are wanted and aggregates."""
+        return tuple(use for use in uses_of(self.ref) if self.ref.column(use.feature.name) in self.wanted)
 
     @cached_property
     def standing(self) -> Standing:
