@@ -145,7 +145,8 @@ def _facts(view: "ViewExplained") -> Mapping[str, str]:
             for one in item.sections
         )
         fences = "".join(f", {place} up to {offset}" for place, offset in item.fences.items())
-        facts["item"] = f"{item.table}, written {item.seq} times, {item.bytes:,} bytes, cut at commit {item.n}{fences}"
+        writes = "written once" if item.seq == 1 else f"written {item.seq} times"
+        facts["item"] = f"{item.table}, {writes}, {item.bytes:,} bytes, cut at commit {item.n}{fences}"
         facts["sections"] = sections
     elif item is not None and not item.failure:
         facts["item"] = f"{item.table} has none"
