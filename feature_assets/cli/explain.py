@@ -74,15 +74,16 @@ def _instant(text: str) -> datetime:
 
 def _show(found: "Explanation") -> None:
     asked = " ".join(f"{name}={value}" for name, value in found.asked.items())
+    _say(f"{found.service} of {asked} at {_time(found.as_of)} UTC")
     show_table(
-        f"{found.service} of {asked} at {_time(found.as_of)} UTC",
+        "",
         ("feature", "value", "status", "age", "where from", "training has"),
         [
             (one.name, _value(one.value), one.status.value, _duration(one.age), one.origin, _agreement(one))
             for one in found.features
         ],
     )
-    _say(f"This is {found.note}.")
+    _say(found.note)
     for one in found.features:
         if one.offline.cause is not None and found.source == "online":
             _say(f"{one.name}: {one.offline.cause.value}: {one.offline.reason}")
@@ -108,8 +109,8 @@ def _show_view(prefix: str, view: "ViewExplained", features: "Sequence[FeatureEx
     if windows:
         columns = ("feature", "function", "from", "to", "hop", "tiles", "events")
         show_table("", columns, [_window(one.name, window) for one, window in windows])
-    if view.tiles:
-        merged = [tile for tile in view.tiles if tile.windows]
+    merged = [tile for tile in view.tiles if tile.windows]
+    if merged:
         names = list(dict.fromkeys(name for tile in merged for name in tile.states))
         show_table(
             f"Tiles: {len(merged)} of {view.tiles_total}, the newest that are in a window; what each alone would give",
@@ -168,7 +169,7 @@ def _counts(view: "ViewExplained") -> str:
     events = view.events
     if events is None or not events.total:
         return "none in the history"
-    each = ", ".join(f"{count:,} {WHYS[Why(why)].partition(':')[0]}" for why, count in events.counts.items())
+    each = ", ".join(f"{WHYS[Why(why)].partition(':')[0]} {count:,}" for why, count in events.counts.items())
     part = "" if events.complete else " (not all of them were looked at)"
     return f"{events.total:,} since {events.since}{part}: {each}"
 

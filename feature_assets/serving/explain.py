@@ -51,9 +51,9 @@ from feature_assets.training.spine import Spine
 
 __all__ = ["Explanation", "Limits", "explain"]
 
-_ONLINE = "the online store's answer, and the history that it rests on"
+_ONLINE = "The online store's answer, and the history that it rests on."
 _HISTORY = (
-    "the online store keeps no past: this is what it would have answered then, by the durable history and the ledger"
+    "The online store keeps no past: this is what it would have answered then, by the durable history and the ledger."
 )
 _TIMESTAMP = "\0as_of"
 """A name that no column can have: names are identifiers."""
