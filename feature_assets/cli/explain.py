@@ -129,7 +129,7 @@ def _show_view(prefix: str, view: "ViewExplained", features: "Sequence[FeatureEx
 def _facts(view: "ViewExplained") -> Mapping[str, str]:
     code, facts = view.code, dict[str, str]()
     own = "the code's" if view.is_current else f"not the code's, which is {code.version}"
-    answered = "no version answered" if view.answered is None else f"{view.answered} ({own})"
+    answered = f"none answers; the code's is {code.version}" if view.answered is None else f"{view.answered} ({own})"
     transform = "" if code.transform == "sql" else f", transform at {_path(code.transform_at)}"
     facts["version"] = f"{answered}, defined at {_path(code.defined_at)}{transform}"
     if view.freshness is not None and view.freshness.complete_through is not None:

@@ -114,4 +114,5 @@ def cause_of(looking: Looking) -> Cause:
     if any(stored.get(day, 0) < acknowledged.get(day, 0) for day in days):
         gone = looking.stored is not None and not looking.stored.found
         return Cause.ITEM_GONE if gone else Cause.ITEM_BEHIND
-    return Cause.UNEXPLAINED
+    streams = None if looking.item is None else looking.item.streams
+    return Cause.STREAMED if streams is not None and streams.state else Cause.UNEXPLAINED

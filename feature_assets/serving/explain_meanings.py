@@ -48,6 +48,7 @@ CAUSES: Final = {
     "feature-assets push VIEW --rebuild",
     Cause.ITEM_BEHIND: "the item holds an older state than the ledger says was acknowledged; "
     "feature-assets push VIEW --rebuild",
+    Cause.STREAMED: "records of a stream are in the item, and the view's history has none of them",
     Cause.NO_KEY: "the request has no key, and a training row without one is refused",
     Cause.INPUT: "one of its inputs is unknown, or differs",
     Cause.FUNCTION: "the request-time function failed",

@@ -7,11 +7,14 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from feature_assets.clock import to_us
 from feature_assets.compute.keys import encoded_key
 from feature_assets.definition.version import view_version
 from feature_assets.errors import InputError, StoreRefusedError, UnknownNameError
 from feature_assets.offline.ledger import retired
-from feature_assets.online.item import table_name
+from feature_assets.online.item import Item, Recent, StreamSection, pack_item, table_name, unpack_item
+from feature_assets.online.protocol import Record
+from feature_assets.online.ring_reducer import RingReducer, payloads
 from feature_assets.online.store import Put, Stored
 from feature_assets.serving.explain import Limits
 from feature_assets.serving.explain_item import Overheard
@@ -417,6 +420,28 @@ def test_a_life_after_a_loss(shop: Shop) -> None:
     item = explained.views["spend"].item
     assert item is not None
     assert item.table == table_name("spend", view_version(SPEND), 1)
+
+
+def test_both_sections_of_an_item_are_told(shop: Shop) -> None:
+    (stored,) = shop.store.read(table_of("spend"), [KEY])
+    assert isinstance(stored, Stored)
+    item, now = unpack_item(stored.value, stored.seq), to_us(shop.clock.now())
+    reducer = RingReducer.of(SPEND)
+    columns = {"amount": pa.array([40.0]), "shop": pa.array(["c"])}
+    (payload,) = payloads(reducer.layout, columns, 1)
+    state = reducer.apply(b"", [Record(7, KEY, now, payload)], now)
+    streams = StreamSection({"orders:0": 7}, (Recent("orders:0", 7, 7, now),), state)
+    shop.store.write(table_of("spend"), [Put(KEY, stored.seq, pack_item(Item(0, item.batch, streams)))])
+    shop.later(minutes=1)
+    explained = shop.explain()
+    found = explained.views["spend"].item
+    assert found is not None
+    assert (found.fences, [one.kind for one in found.sections]) == ({"orders:0": 7}, ["batch", "stream"])
+    assert (found.sections[1].unrecorded, found.sections[1].sent_at) == (1, shop.clock.now() - timedelta(minutes=1))
+    tiles = explained.views["spend"].tiles
+    assert next((one.section, one.states["amount_sum"]) for one in tiles if one.windows) == ("stream", 40.0)
+    total = feature(explained, "spend__amount_sum_3d")
+    assert (total.value, total.offline.value, total.offline.cause) == (43.5, 3.5, Cause.STREAMED)
 
 
 # --------------------------------------------------------------------------------------------------- the past, limits
