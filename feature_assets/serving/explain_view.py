@@ -131,13 +131,16 @@ class Looking:
     @cached_property
     def kept(self) -> Kept | Missing:
         """The version whose rows explain the answer: the one that gave it, else the code's."""
-        return self._kept(self.answered if self.meta is not None and self.answered is not None else self.version)
+        return self._kept(self._told_of)
 
     @cached_property
     def of_code(self) -> Kept | Missing:
         """The version that training computes with."""
-        same = isinstance(self.kept, Missing) or self.kept.state.pin.version == self.version
-        return self.kept if same and self.answered in {None, self.version} else self._kept(self.version)
+        return self.kept if self._told_of == self.version else self._kept(self.version)
+
+    @property
+    def _told_of(self) -> str:
+        return self.version if self.meta is None or self.answered is None else self.answered
 
     def _kept(self, version: str) -> Kept | Missing:
         if self.key is None:
@@ -169,7 +172,7 @@ class Looking:
                 # A day more, to show what has just left.
                 since = None if since is None else since - DAY_US
                 return rows_of(kept, self.key, view.stored_names, self.asked.limits, since=since)
-            return rows_of(kept, self.key, view.stored_names, self.asked.limits, enough=enough)
+            return rows_of(kept, self.key, self.shown, self.asked.limits, enough=enough)
         except FeatureAssetsError as error:
             return Missing(Cause.NO_HISTORY, str(error))
 
@@ -197,6 +200,16 @@ class Looking:
     def uses(self) -> tuple[Use, ...]:
         """The features that are wanted and aggregates."""
         return tuple(use for use in uses_of(self.ref) if self.ref.column(use.feature.name) in self.wanted)
+
+    @cached_property
+    def shown(self) -> tuple[str, ...]:
+        """The columns of the history that make the wanted features: rows that are alike in these are alike."""
+        view = self.ref.view
+        if view.aggregates:
+            needed = {column for use in self.uses for column in use.aggregate.columns}
+        else:
+            needed = {one.name for one in self.ref.selected if self.ref.column(one.name) in self.wanted}
+        return tuple(name for name in view.stored_names if name in needed)
 
     @cached_property
     def standing(self) -> Standing:
@@ -228,7 +241,7 @@ class Looking:
     @cached_property
     def found(self) -> Sequence[Judged]:
         """The entity's rows as events, the newest first."""
-        return [] if isinstance(self.rows, Missing) else judged(self.rows, self.standing, self.ref.view.stored_names)
+        return [] if isinstance(self.rows, Missing) else judged(self.rows, self.standing, self.shown)
 
     @cached_property
     def winner(self) -> Event | None:
@@ -236,7 +249,7 @@ class Looking:
         if isinstance(self.rows, Missing) or self.standing.winner is None:
             return None
         event = next(one for one in self.found if self.standing.winner in one.rows)
-        return event_of(event, self.rows, self.standing, self.ref.view.stored_names)
+        return event_of(event, self.rows, self.standing, self.shown)
 
     @cached_property
     def tiled(self) -> Tiled | None:
@@ -276,7 +289,7 @@ class Looking:
     def _events(self) -> Events | None:
         if isinstance(self.rows, Missing):
             return None
-        return events_of(self.found, self.rows, self.standing, self.ref.view.stored_names, self.asked.limits)
+        return events_of(self.found, self.rows, self.standing, self.shown, self.asked.limits)
 
     def told(self) -> ViewExplained:
         """All of it."""

@@ -132,7 +132,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     `partition`, `commit_seq`: which version of which day it is of. `available_at`: when it became visible (null: it has
     not), `superseded_at`: until when. `visible`: by the ledger, at the instant asked for. `in_item`: whether the item
     that was read holds it; null if none was. `windows`: those that cover its `event_at`. `versions`: of how many
-    versions of its day it is a row, unchanged; it is told of one that is visible, if one is.
+    versions of its day it is a row, unchanged; it is told of one that is visible, if one is. `values`: of the columns
+    that the features are made of.
     """
 
     event_at: datetime

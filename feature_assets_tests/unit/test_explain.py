@@ -294,6 +294,29 @@ def test_a_correction_supersedes(shop: Shop) -> None:
     assert (gone.visible, gone.in_item) == (False, False)
 
 
+def test_at_the_very_instant_of_an_acknowledgement_the_new_version_counts(shop: Shop) -> None:
+    shop.commit(SPEND, [row("ada", 0.5, amount=1.5, shop="a"), row("ada", 20, amount=7.0, shop="b", sequence=1)])
+    shop.push(SPEND)
+    acknowledged_at = shop.clock.now()
+    shop.later(hours=1)
+    for moment, counted, why in (
+        (acknowledged_at, [7.0, 1.5], {7.0: Why.COUNTED, 2.0: Why.SUPERSEDED}),
+        (acknowledged_at - timedelta(microseconds=1), [2.0, 1.5], {7.0: Why.NOT_AVAILABLE, 2.0: Why.COUNTED}),
+    ):
+        explained = shop.explain(as_of=moment)
+        require_true(shop, explained)
+        assert [one.values["amount"] for one in events(explained, "spend") if one.counted] == counted
+        assert {one.values["amount"]: one.why for one in events(explained, "spend") if one.sequence == 1} == why
+
+
+def test_what_is_shown_of_a_row_is_what_the_features_are_made_of(shop: Shop) -> None:
+    explained = shop.explain(features=["spend__shop_last_1d", "profile__plan"])
+    assert [set(one.values) for one in events(explained, "spend")] == [{"shop"}] * 2
+    assert [set(one.values) for one in events(explained, "profile")] == [{"plan"}] * 2
+    counts = shop.explain(features=["spend__count_1d"])
+    assert [one.values for one in events(counts, "spend")] == [{}, {}]
+
+
 def test_a_late_event_says_so_and_counts_later(shop: Shop) -> None:
     before = shop.clock.now()
     shop.later(hours=5)
