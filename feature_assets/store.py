@@ -41,6 +41,7 @@ from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
 from feature_assets.serving.breaker import GuardedReads
 from feature_assets.serving.client import ClientOptions, Observer, OnlineClient
+from feature_assets.serving.explain import Explanation, Limits, explain
 from feature_assets.serving.reader import Answer, OnlineReader
 from feature_assets.serving.reads import StoreReads
 from feature_assets.serving.versions import serving_versions
@@ -286,6 +287,32 @@ class FeatureStore:
     ) -> Answer:
         """Features of `entities` (the service's keys and request fields) as the online store has them now."""
         return self.reader().get(service, entities, as_of=as_of)
+
+    def explain(
+        self,
+        entity: Mapping[str, object] | pa.Table,
+        *,
+        service: str,
+        as_of: datetime | None = None,
+        features: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> Explanation:
+        """Why the features of one entity are what they are, now or as of an instant: see `serving.explain`.
+
+        Of an instant in the past there is only the history to explain, as the online store keeps none.
+        """
+        return explain(
+            service,
+            entity,
+            as_of=as_of,
+            features=features,
+            limits=limits,
+            project=self.project,
+            history=History(self.view_table, self.verdicts, self.ledger, self.target),
+            online=lambda: self.online,
+            clock=self.clock,
+            lake=self.lake,
+        )
 
     def _covering(self, view: FeatureView) -> frozenset[str]:
         """The days that the version serving now has: another does not take over, or again, before it has them too."""

@@ -10,6 +10,7 @@
     what-if       what a model would gain from fresher features
     retrain       ask the gate; train, compare, promote or refuse
     get           look features up online, with statuses and ages
+    explain       why features are what they are: item, rows, windows, and what training has
     serve         features over HTTP, for programs
     keys          API keys of the server
     maintenance   compact, vacuum, repair tables; what was done to them
@@ -28,7 +29,7 @@ import sys
 
 import typer
 
-from feature_assets.cli import data, maintenance, project, runs, serve, ui, what_if
+from feature_assets.cli import data, explain, maintenance, project, runs, serve, ui, what_if
 from feature_assets.cli.output import exit_code, show_error
 from feature_assets.errors import FeatureAssetsError
 
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (project, runs, data, serve, what_if, maintenance, ui):
+for module in (project, runs, data, explain, serve, what_if, maintenance, ui):
     module.register(app)
 
 

@@ -22,7 +22,7 @@ from feature_assets_tests.end_to_end.conftest import Cli, opened
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(
-    "check plan materialize backfill push training-set drift what-if retrain get ui demo".split()  # noqa: SIM905 - as one types them
+    "check plan materialize backfill push training-set drift what-if retrain get explain ui demo".split()  # noqa: SIM905 - as one types them
 )
 NEW_YEAR = ("--from", "2026-01-01", "--to", "2026-01-03")
 
@@ -85,6 +85,10 @@ def test_every_command_that_answers_takes_json_and_every_one_that_changes_takes_
         ("backfill", "--from", "2026-01-03"),
         ("get", "checkout", "ada"),
         ("get", "checkout", "user_id=ada", "user_id=bob"),
+        ("explain", "checkout", "ada"),
+        ("explain", "checkout", "user_id=ada", "--as-of", "yesterday"),
+        ("explain", "checkout", "user_id=ada", "--as-of", "2026-01-03T12:00:00"),
+        ("explain", "checkout"),
         ("training-set", "--service", "checkout"),
     ],
     ids=" ".join,
@@ -144,6 +148,12 @@ def test_plan_says_where_every_view_stands_and_what_it_costs(cli: Cli, served: S
         (("drift",), "project 'shop' has no model", "trained on"),
         (("retrain", "m"), "unknown model 'm'", "none is defined"),
         (("get", "chekout", "user_id=ada"), "unknown service 'chekout'", "did you mean 'checkout'?"),
+        (("explain", "chekout", "user_id=ada"), "unknown service 'chekout'", "did you mean 'checkout'?"),
+        (
+            ("explain", "checkout", "user_id=ada", "--feature", "daily_spend__spent"),
+            "unknown feature 'daily_spend__spent'",
+            "did you mean 'daily_spend__spend'?",
+        ),
         (("get", "checkout", "userid=ada"), "unknown key or request field 'userid'", "did you mean 'user_id'?"),
         (("materialize", "--from", "2025-12-31"), "has the days 2026-01-01 to 2026-02-28", "a day is there when"),
     ],
@@ -304,6 +314,30 @@ def test_get_shows_values_statuses_and_ages(cli: Cli, served: Settings) -> None:
     assert known["meta"]["daily_spend"]["age_seconds"] >= 2 * 86_400
     lacking = cli("get", "checkout", "--json")
     assert lacking.code == 2
+
+
+def test_explain_says_why_for_people_and_for_programs(cli: Cli, served: Settings) -> None:
+    said = cli("explain", "checkout", "user_id=ada")
+    assert said.code == 0, said.stderr
+    lines = [" ".join(line.split()) for line in said.stdout.splitlines()]
+    assert lines[0].startswith("checkout of user_id=ada at 2026-01-04 01:")
+    assert any(line.startswith("daily_spend__spend 3 PRESENT 1:") for line in lines)
+    assert any("the row of 2026-01-04 00:00 (day 2026-01-03, commit 1) the same" in line for line in lines)
+    assert "last_order: view last_order of user_id=ada" in lines
+    assert any(line.startswith("item last_order.") and "written once" in line for line in lines)
+    assert any("older than the row that answers" in line for line in lines)
+    one = cli("explain", "checkout", "user_id=bob", "--feature", "last_order__item", "--json").document
+    assert [(each["name"], each["value"], each["status"]) for each in one["features"]] == [
+        ("last_order__item", "item-1", "PRESENT")
+    ]
+    assert one["features"][0]["offline"]["agrees"] is True
+    assert list(one["views"]) == ["last_order"]
+    nobody = cli("explain", "checkout", "user_id=nobody")
+    assert nobody.code == 0
+    assert "none in the history" in nobody.stdout
+    past = cli("explain", "checkout", "user_id=ada", "--as-of", "2026-01-02T13:00:00+00:00")
+    assert past.code == 0
+    assert "keeps no past" in past.stdout
 
 
 def spine(path: Path, times: pa.DataType) -> Path:

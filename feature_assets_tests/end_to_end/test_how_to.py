@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from feature_assets.cli import app
+from feature_assets_tests.end_to_end.conftest import Cli
 from feature_assets_tests.end_to_end.pages import ROOT, blocks_of, promised, run
 
 PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
@@ -38,6 +39,29 @@ def test_the_report_of_the_midnight_job_is_a_page(elsewhere: Path) -> None:
     run(blocks_of(TEXTS["midnight_job"]), elsewhere, "midnight_job")
     root = ET.fromstring((elsewhere / "leakage.html").read_text(encoding="utf-8"))  # noqa: S314 - our own page
     assert [one.text for one in root.iter("a")] == ["daily_orders__orders"]
+
+
+def test_the_explanation_is_a_real_one(elsewhere: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = TEXTS["why_this_value"]
+    (command,), (told,) = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("sh", "text"))
+    setting, name, *arguments = command.replace("\\\n", " ").split()
+    assert name == "feature-assets"
+    run(blocks_of(page)[:1], elsewhere, "why_this_value")
+    monkeypatch.setenv(*setting.split("="))
+    said = cli(*arguments)
+    assert said.code == 0, said.stderr
+    assert told_alike(said.stdout) == told_alike(told)
+
+
+def told_alike(text: str) -> list[str]:
+    """The lines without what differs from run to run: how fast it ran, versions, sizes, places; and their layout."""
+    # An age or a length of time, and the instants of a push and of the question.
+    same = re.sub(r"(?<!\d )\b\d\d?:\d\d:\d\d", "so long", text)
+    same = re.sub(r"2013-07-11 (06:3|15:0)\d:\d\d", r"2013-07-11 \1", same)
+    same = re.sub(r"[\d,]+ bytes", "some bytes", re.sub(r"\b[0-9a-f]{10}\b", "VERSION", same))
+    same = re.sub(r"\S*\b(feature_assets/\S+\.py):\d+", r"\1", same)
+    lines = (" ".join(line.replace("─", "").split()) for line in same.splitlines())
+    return [line for line in lines if line]
 
 
 @pytest.mark.parametrize("name", TEXTS)
