@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from feature_assets.cli.options import Json, load_project, open_store
@@ -93,6 +94,9 @@ def serve(
             keys=None if keys is None else KeysFile(keys, store.clock),
             audited=audit,
             show_openapi=openapi,
+            explain=lambda service, entity, ask: msgspec.json.encode(
+                store.explain(entity, service=service, as_of=ask.as_of, features=ask.features or ())
+            ),
         )
         for name, reason in serving.client.warmed(WARM_WITHIN_S).items():
             err.print(f"{name} cannot be answered yet: {reason}")

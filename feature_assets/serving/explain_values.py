@@ -12,24 +12,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_assets.clock import EPOCH, OPEN, from_us
+from feature_assets.clock import OPEN, from_us
 from feature_assets.definition.on_demand import OnDemandView
 from feature_assets.definition.service import FeatureService
 from feature_assets.definition.version import service_version, view_version
 from feature_assets.definition.view import FeatureView, Sql
-from feature_assets.serving.answer import Answer
+from feature_assets.serving.answer import plain
 from feature_assets.serving.explanation import Code
 
 
 def plain_rows(table: pa.Table) -> list[dict[str, object]]:
     """The rows of a table, of what JSON has."""
-    documents = Answer("", EPOCH, table, {}, {}, {}).to_documents()
-    return [_values(document) for document in documents]
-
-
-def _values(document: dict[str, object]) -> dict[str, object]:
-    values = document["values"]
-    return values if isinstance(values, dict) else {}
+    return [{name: plain(value) for name, value in row.items()} for row in table.to_pylist()]
 
 
 def plain_values(values: pa.Array | pa.ChunkedArray) -> list[object]:

@@ -28,9 +28,9 @@ from feature_assets.serving.explain_offline import Missing, looked
 from feature_assets.serving.explain_values import code_of_view, plain_rows
 from feature_assets.serving.explain_windows import Tiled, earliest_of, spans_of, tiles_of, uses_of
 from feature_assets.serving.explanation import Cause, Event, Events, Freshness, Limits, StoredItem, ViewExplained
+from feature_assets.serving.freshness import SERVED
 from feature_assets.serving.request import Request
 from feature_assets.serving.versions import serving_versions
-from feature_assets.serving.watermarks import is_stale
 from feature_assets.training.history import History
 from feature_assets.training.point_in_time import Looked
 from feature_assets.training.spine import Spine
@@ -276,7 +276,7 @@ class Looking:
             us = self.kept.published_through(self.asked.as_of)
             through = None if us is None else from_us(us)
         view, at = self.ref.view, from_us(self.asked.as_of)
-        stale = is_stale(view, None if through is None else to_us(through), self.asked.as_of)
+        stale = SERVED.is_stale(view, None if through is None else to_us(through), self.asked.as_of)
         return Freshness(
             complete_through=through,
             behind=None if through is None else (at - through).total_seconds(),
