@@ -84,7 +84,8 @@ class Answer:
     """Features of the rows asked for, as of `as_of`.
 
     `table`: the service's output columns, in order, in their declared types. `meta`: by prefix (view or role).
-    `failures`: by prefix of a view, role or on-demand view, why some of it is unknown; for people.
+    `failures`: by prefix of a view, role or on-demand view, why some of it is unknown; for people. `request`: what was
+    asked with, as it was understood: the service's key columns and request fields, in their declared types.
     """
 
     service: str
@@ -93,6 +94,7 @@ class Answer:
     meta: Mapping[str, Meta]
     failures: Mapping[str, str]
     codes: Mapping[str, Codes] = field(repr=False)
+    request: Mapping[str, pa.ChunkedArray] = field(repr=False)
 
     @cached_property
     def status(self) -> dict[str, list[Status]]:

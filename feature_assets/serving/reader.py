@@ -172,7 +172,7 @@ class OnlineReader:
             vector.add_on_demand(view)
         codes = {name: vector.codes[name] for name in compiled.columns}
         table = vector.table(compiled.columns, compiled.schema)
-        return Answer(compiled.service.name, at, table, meta, vector.failures, codes)
+        return Answer(compiled.service.name, at, table, meta, vector.failures, codes, request.columns)
 
     def _of(self, service: str) -> _Compiled:
         compiled = self._compiled.get(service)
