@@ -75,12 +75,12 @@ def value_history(
     if asked.start >= asked.end:
         what = f"history of {view.name!r}: it would end at {end.isoformat()}, and start at {start.isoformat()}"
         raise InputError(what, hint="give a start that is before the end")
+    joined = joined_mode(mode, f"history of {view.name!r}")
     _require_standing(ref)
     position = history.ledger.head()
     there = state(
         view, pinned(view, view_version(view), history, position=position, ttl=view.ttl), history, position=position
     )
-    joined = joined_mode(mode, f"history of {view.name!r}")
     question = Question(FeatureService(view.name, [view]), VALID_FROM, joined, memory_limit=memory_limit)
     only = None if entities is None else parse_entities(entities, ref)
     instants = _instants(there, ref, question, asked, only, max_rows)

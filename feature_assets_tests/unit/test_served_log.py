@@ -139,10 +139,12 @@ def test_it_writes_by_itself_when_it_is_time(lake: Lake, options: ServedLogOptio
 
 def test_many_threads_may_record(lake: Lake) -> None:
     with log(lake, replace(PATIENT, flush_rows=50)) as served:
-        threads = [
-            threading.Thread(target=lambda n=number: [served.record(answer("a"), f"{n} {i}") for i in range(100)])
-            for number in range(4)
-        ]
+
+        def record(number: int) -> None:
+            for turn in range(100):
+                served.record(answer("a"), f"{number} {turn}")
+
+        threads = [threading.Thread(target=record, args=(number,)) for number in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

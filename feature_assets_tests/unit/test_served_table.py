@@ -206,7 +206,7 @@ def test_writers_of_several_definitions_at_once_lose_nothing(lake: Lake) -> None
     def write(number: int) -> None:
         one = service(x=kinds[number], **{f"own_{number}": pa.int64()})
         for turn in range(4):
-            rows = rows_of(one, [f"{number} {turn}"], x=[values[number]], **{f"own_{number}": [turn]})
+            rows = rows_of(one, [f"{number} {turn}"], None, x=[values[number]], **{f"own_{number}": [turn]})
             ServedTable(lake, one).append(rows)
 
     with ThreadPoolExecutor(4) as pool:
