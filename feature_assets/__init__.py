@@ -22,7 +22,7 @@ from feature_assets.errors import FeatureAssetsError
 if typing.TYPE_CHECKING:
     from feature_assets.settings import Settings, load_settings
     from feature_assets.store import FeatureStore
-    from feature_assets.training.modes import what_if
+    from feature_assets.training.modes import as_logged, what_if
 
 __all__ = [
     "Aggregate",
@@ -45,6 +45,7 @@ __all__ = [
     "Split",
     "Sql",
     "Window",
+    "as_logged",
     "load_settings",
     "what_if",
 ]
@@ -52,6 +53,7 @@ __all__ = [
 _LATER = {
     "FeatureStore": "feature_assets.store",
     "Settings": "feature_assets.settings",
+    "as_logged": "feature_assets.training.modes",
     "load_settings": "feature_assets.settings",
     "what_if": "feature_assets.training.modes",
 }

@@ -49,7 +49,7 @@ from feature_assets.settings import Settings, load_settings
 from feature_assets.training.history import History
 from feature_assets.training.leakage import LeakageReport, leakage_report
 from feature_assets.training.loader import Progress, TrainingSet, training_set
-from feature_assets.training.modes import Mode, WhatIf
+from feature_assets.training.modes import AnyMode, WhatIf
 from feature_assets.training.spine import Immature
 from feature_assets.training.validity import MAX_ROWS, value_history
 
@@ -339,7 +339,7 @@ class FeatureStore:
         *,
         service: str,
         timestamp: str,
-        mode: str | Mode = "as_served",
+        mode: str | AnyMode = "as_served",
         ttl: Mapping[str, timedelta | None] | None = None,
         label: Label | None = None,
         immature: Immature = "refuse",
@@ -349,7 +349,8 @@ class FeatureStore:
         """Join the features of `service` to `spine`: what serving would have returned at each row's `timestamp`.
 
         Rows out equal rows in, in the same order. `ttl` overrides the time to live per view. With `label`, rows whose
-        outcome is not known yet are refused (or dropped, with `immature="drop"`).
+        outcome is not known yet are refused (or dropped, with `immature="drop"`). In the mode `as_logged` it is what
+        serving did return, by request id: `mode=as_logged(missing="null")`.
         """
         return training_set(
             self.project,
@@ -377,7 +378,7 @@ class FeatureStore:
         end: datetime,
         entities: pa.Table | pd.DataFrame | None = None,
         *,
-        mode: str | Mode = "as_served",
+        mode: str | AnyMode = "as_served",
         max_rows: int = MAX_ROWS,
     ) -> pa.Table:
         """What `view` (or some of its features, `view["one", "other"]`) had from `start` until `end`, without a spine.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from feature_assets.definition.service import FeatureService
-    from feature_assets.training.modes import Mode
+    from feature_assets.training.modes import AnyMode
 
 
 def register(app: typer.Typer) -> None:
@@ -35,18 +35,32 @@ def training_set(
     spine: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Parquet: keys, timestamp, labels.")],
     timestamp: Annotated[str, typer.Option(help="The column of the spine that holds as_of.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the Parquet file is written.")],
-    mode: Annotated[str, typer.Option(help="as_served, as_of_event or what_if.")] = "as_served",
+    mode: Annotated[str, typer.Option(help="as_served, as_of_event, what_if or as_logged.")] = "as_served",
     delay_minutes: Annotated[int, typer.Option(help="With what_if: minutes from a run to servable.")] = 0,
     every_minutes: Annotated[int, typer.Option(help="With what_if: minutes between runs.")] = 60,
+    request_id: Annotated[str, typer.Option(help="With as_logged: the column of request ids.")] = "request_id",
+    request_row: Annotated[
+        str, typer.Option(help="With as_logged: the column of the row in its request; 0 if there is none.")
+    ] = "request_row",
+    missing: Annotated[
+        str, typer.Option(help="With as_logged, rows that are not in the log: refuse, null or as_served.")
+    ] = "refuse",
     report: Annotated[
         Path | None, typer.Option(help="Write the leakage and staleness report here, one page of HTML.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Join features to a spine of keys and instants: exactly what serving would have returned."""
+    """Join features to a spine of keys and instants: exactly what serving would have returned.
+
+    With as_logged it is what serving did return: the spine has request ids, and the values are the served log's.
+    """
     import pyarrow.parquet as pq
 
+    from feature_assets.training.modes import as_logged
+
     chosen = _mode(mode, timedelta(minutes=delay_minutes), timedelta(minutes=every_minutes))
+    if mode == "as_logged":
+        chosen = as_logged(request_id=request_id, request_row=request_row, missing=missing)
     for option, path in (("--output", output), ("--report", report)):
         if path is not None and not path.absolute().parent.is_dir():
             raise typer.BadParameter(f"{option} {path}: there is no folder {path.absolute().parent}")
@@ -74,7 +88,7 @@ def training_set(
         out.print(line, markup=False, soft_wrap=True)
 
 
-def _mode(name: str, delay: timedelta, every: timedelta) -> "Mode":
+def _mode(name: str, delay: timedelta, every: timedelta) -> "AnyMode":
     from feature_assets.training.modes import parse_mode, what_if
 
     return what_if(delay=delay, every=every) if name == "what_if" else parse_mode(name)

@@ -151,7 +151,7 @@ def _write(sink: object, tables: Iterable[pa.Table], statistics: _Statistics, co
                     write_page_checksum=True,
                 )
             statistics.add(table)
-            if content is not None:
+            if content is not None and "partition" in table.column_names:
                 content.add(table)
             writer.write_table(table, row_group_size=ROW_GROUP)
         if writer is not None and content is not None:

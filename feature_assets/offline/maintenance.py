@@ -21,6 +21,8 @@ from feature_assets.offline.folding import FOLDED, folding
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
 from feature_assets.offline.rewrite import Rewrite, rewrite_appended, rewrite_partitioned
+from feature_assets.offline.served_columns import FOLDER as SERVED
+from feature_assets.offline.served_columns import LOGGED_AT
 from feature_assets.offline.table import table_as_stored
 
 RETENTION = timedelta(days=7)
@@ -101,9 +103,12 @@ def compact_table(
     found = pa.schema(lake.open(*path).schema())
     if "commit_seq" not in found.names or "row" not in found.names:
         return None
-    if "month" not in found.names:
-        schema = pa.schema([field for field in found if field.name not in ("commit_seq", "row")])
-        return rewrite_appended(AppendTable(lake, path, schema), dry_run=dry_run, run_id=run_id)
+    is_log = path[0] == SERVED
+    if is_log or "month" not in found.names:
+        own = ("commit_seq", "row", "month") if is_log else ("commit_seq", "row")
+        schema = pa.schema([field for field in found if field.name not in own])
+        monthly = LOGGED_AT if is_log else ""
+        return rewrite_appended(AppendTable(lake, path, schema, monthly=monthly), dry_run=dry_run, run_id=run_id)
     source = next((one for one in project.sources if path[1:] == (one.name,)), None)
     table = table_as_stored(lake, path, event_at=EVENT_AT if source is None else source.event_at)
     view = next((one for one in project.views if path[:2] == ("features", one.name)), None)

@@ -58,37 +58,35 @@ def rewrite_partitioned(
     A feature table's rows are then by (bucket, partition, commit_seq, row), so that a bucket is a few row groups per
     month; events are by (partition, commit_seq, row). `dry_run`: only say what would be rewritten.
     """
-    total = Rewrite(table.name, (), 0, 0, 0)
-    for month in sorted({file.month for file in table.snapshot().files if file.month is not None}):
-        done = _attempted(
+    done = [
+        _attempted(
             table.name, partial(_month_rewritten, table, month, change, changed_columns, run_id, dry_run=dry_run)
         )
-        if done is not None:
-            total = Rewrite(
-                table.name,
-                (*total.months, month),
-                total.files_before + done.files_before,
-                total.files_after + done.files_after,
-                total.rows + done.rows,
-            )
-    return total
+        for month in sorted({file.month for file in table.snapshot().files if file.month is not None})
+    ]
+    return _summed(table.name, [one for one in done if one is not None])
 
 
 def rewrite_appended(table: AppendTable, *, dry_run: bool = False, run_id: str = "") -> Rewrite:
-    """Rewrite a numbered table into one file, by (commit_seq, row), if it lies in several.
+    """Rewrite a numbered table, or each month of it, into one file, by (commit_seq, row), if it lies in several.
 
     `dry_run`: only say what would be rewritten.
     """
 
-    def once() -> Rewrite | None:
+    def once(month: str | None) -> Rewrite | None:
         handle, snapshot = table.opened()
-        if len(snapshot.files) <= 1:
+        found = tuple(file for file in snapshot.files if file.month == month)
+        if len(found) <= 1:
             return None
         if dry_run:
-            return _planned(table.name, snapshot.files, None)
-        return _committed(handle, snapshot, snapshot.files, _appended_parts(snapshot), month=None, run_id=run_id)
+            return _planned(table.name, found, month)
+        return _committed(
+            handle, snapshot, found, _appended_parts(snapshot, found, table.in_files), month=month, run_id=run_id
+        )
 
-    return _attempted(table.name, once) or Rewrite(table.name, (), 0, 0, 0)
+    months = {file.month for file in table.snapshot().files}
+    done = [_attempted(table.name, partial(once, month)) for month in sorted(months, key=str)]
+    return _summed(table.name, [one for one in done if one is not None])
 
 
 def _month_rewritten(
@@ -110,6 +108,17 @@ def _month_rewritten(
     parts = _parts(snapshot, found, by)
     rows = parts if change is None else map(change, parts)
     return _committed(handle, snapshot, found, rows, month=month, run_id=run_id)
+
+
+def _summed(name: str, done: Sequence[Rewrite]) -> Rewrite:
+    """What was rewritten of a table, month by month, as one."""
+    return Rewrite(
+        name,
+        tuple(month for one in done for month in one.months),
+        sum(one.files_before for one in done),
+        sum(one.files_after for one in done),
+        sum(one.rows for one in done),
+    )
 
 
 def _planned(name: str, found: Sequence[FileInfo], month: str | None) -> Rewrite:
@@ -203,20 +212,20 @@ def _values(snapshot: Snapshot, found: Sequence[FileInfo], column: str, schema: 
     return distinct
 
 
-def _appended_parts(snapshot: Snapshot) -> Iterator[pa.Table]:
+def _appended_parts(snapshot: Snapshot, found: Sequence[FileInfo], schema: pa.Schema) -> Iterator[pa.Table]:
     """A few files at a time: each holds commits of its own."""
-    ordered = sorted(snapshot.files, key=lambda file: file.bounds.get("commit_seq", (0, 0)))
+    ordered = sorted(found, key=lambda file: file.bounds.get("commit_seq", (0, 0)))
     pending: list[FileInfo] = []
     for file in ordered:
         if pending and sum(one.rows for one in pending) + file.rows > PART_ROWS:
-            yield _appended_part(snapshot, pending)
+            yield _appended_part(snapshot, pending, schema)
             pending = []
         pending.append(file)
-    yield _appended_part(snapshot, pending)
+    yield _appended_part(snapshot, pending, schema)
 
 
-def _appended_part(snapshot: Snapshot, found: Sequence[FileInfo]) -> pa.Table:
-    part = files.scan(snapshot.lake, snapshot.parts, found, snapshot.schema, columns=snapshot.schema.names)
+def _appended_part(snapshot: Snapshot, found: Sequence[FileInfo], schema: pa.Schema) -> pa.Table:
+    part = files.scan(snapshot.lake, snapshot.parts, found, schema, columns=schema.names)
     return part.sort_by([("commit_seq", "ascending"), ("row", "ascending")])
 
 

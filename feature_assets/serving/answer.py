@@ -96,8 +96,9 @@ class Answer:
     """Features of the rows asked for, as of `as_of`.
 
     `table`: the service's output columns, in order, in their declared types. `meta`: by prefix (view or role).
-    `failures`: by prefix of a view, role or on-demand view, why some of it is unknown; for people. `stages`: where the
-    time went. `request_id`: by which it is found in the served log; empty if nobody gave it one.
+    `failures`: by prefix of a view, role or on-demand view, why some of it is unknown; for people. `request`: what was
+    asked with, as it was understood: the service's key columns and request fields, in their declared types. `stages`:
+    where the time went. `request_id`: by which it is found in the served log; empty if nobody gave it one.
     """
 
     service: str
@@ -106,6 +107,7 @@ class Answer:
     meta: Mapping[str, Meta]
     failures: Mapping[str, str]
     codes: Mapping[str, Codes] = field(repr=False)
+    request: Mapping[str, pa.ChunkedArray] = field(repr=False)
     stages: Stages = field(repr=False)
     request_id: str = ""
 

@@ -194,7 +194,7 @@ class OnlineReader:
         codes = {name: vector.codes[name] for name in compiled.columns}
         table = vector.table(compiled.columns, compiled.schema)
         stages.ended("transform")
-        return Answer(compiled.service.name, at, table, meta, vector.failures, codes, stages)
+        return Answer(compiled.service.name, at, table, meta, vector.failures, codes, request.columns, stages)
 
     def standing(self, service: str, deadline: float | None = None) -> dict[str, str]:
         """By view, why nothing can be known of it now; empty if the service can be answered. What it compiles is kept.

@@ -2,7 +2,8 @@
 
 Invariant: rows out equal rows in, in the same order, duplicates kept, the spine's columns untouched; by default no
 value was invisible at its row's instant. What is read is pinned in the manifest before it is read.
-It trains nothing, and it does not ask the online store: what that showed is in the ledger.
+It trains nothing, and it does not ask the online store: what that showed is in the ledger, and what it answered in the
+served log.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 import pyarrow as pa
 
 from feature_assets.clock import Clock, to_us
@@ -23,16 +25,18 @@ from feature_assets.definition.view import FeatureRef
 from feature_assets.errors import InputError, UnknownNameError
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
+from feature_assets.offline.served_table import ServedTable
 from feature_assets.offline.table import feature_table
 from feature_assets.training import memory, window_parts
 from feature_assets.training.answer import added_columns, assembled
 from feature_assets.training.digest import table_digest
 from feature_assets.training.history import History, KnownVerdicts, ViewPin, ViewState, pinned, state
-from feature_assets.training.manifest import LabelPin, Manifest, ResultPin, SpinePin, library_versions, sealed
+from feature_assets.training.logged import Fill, logged_upto, parse_requests, taken_from_log
+from feature_assets.training.manifest import LabelPin, LogPin, Manifest, ResultPin, SpinePin, library_versions, sealed
 from feature_assets.training.memory import DEFAULT_LIMIT
-from feature_assets.training.modes import Mode, parse_mode
+from feature_assets.training.modes import AnyMode, AsLogged, AsServed, Mode, parse_mode
 from feature_assets.training.point_in_time import Looked, looked_up, versions_looked_at
-from feature_assets.training.spine import Immature, Spine, mature, parse_spine
+from feature_assets.training.spine import Immature, Spine, mature, mature_rows, parse_spine
 from feature_assets.training.stored import write_training_set
 from feature_assets.training.windows import Windowed, windows_looked_up
 
@@ -100,7 +104,7 @@ def training_set(  # noqa: PLR0913 - one call, and every part of it a choice of 
     *,
     service: str | FeatureService,
     timestamp: str,
-    mode: str | Mode = "as_served",
+    mode: str | AnyMode = "as_served",
     lake: Lake,
     ledger: Ledger,
     verdicts: KnownVerdicts,
@@ -119,35 +123,103 @@ def training_set(  # noqa: PLR0913 - one call, and every part of it a choice of 
     untouched, followed by the features (`<view or role>__<feature>`), then per view `__event_at` and `__availability`
     of the row that was used, then `availability`, the weakest of the row's. `ttl` overrides views' time to live.
     `memory_limit` in bytes does not change the result. With `label`, rows whose outcome is not known at the clock's now
-    are refused, or dropped. `name` is where `to_delta` writes.
+    are refused, or dropped. `name` is where `to_delta` writes. In the mode `as_logged` the spine's rows are rows of
+    requests: what was answered comes back, by the served log, with a column of statuses for each output; keys and the
+    timestamp may be left out, unless rows that are not in the log are to be joined.
 
     Raises `InputError` and what is under it for what cannot be asked, `OfflineError` for what cannot be read.
     """
     chosen = project.service(service) if isinstance(service, str) else service
-    question = Question(chosen, timestamp, parse_mode(mode), memory_limit=memory_limit)
+    parsed, now = parse_mode(mode), clock.now()
     history = History(lambda view, version: feature_table(lake, view, version), verdicts, ledger, target)
-    now = clock.now()
-    asked = parse_spine(spine, timestamp=timestamp, service=chosen, added=added_columns(chosen))
-    if label is not None:
-        asked = mature(asked, label.name, label.matured_at, to_us(now), immature)
-    pins, position = pins_now(chosen, history, ttl or {})
-    table = built(question, asked, pins, history, position, progress)
+    asked = _Asked(chosen, timestamp, history, ttl or {}, label, immature, to_us(now), memory_limit, progress)
+    made = asked.logged(spine, parsed, lake) if isinstance(parsed, AsLogged) else asked.joined(spine, parsed)
     manifest = Manifest(
         name=name,
         service=chosen.name,
         service_version=service_version(chosen),
         timestamp=timestamp,
-        mode=question.mode,
+        mode=parsed,
         target=target,
-        ledger_position=position,
-        views=pins,
+        ledger_position=made.position,
+        views=made.pins,
         label=None if label is None else LabelPin(label.name, label.matured_at, immature),
-        spine=SpinePin(asked.table.num_rows, table_digest(asked.table), asked.table.schema.serialize().to_pybytes()),
-        result=ResultPin(tuple(table.column_names), table_digest(table)),
+        spine=SpinePin(made.spine.num_rows, table_digest(made.spine), made.spine.schema.serialize().to_pybytes()),
+        result=ResultPin(tuple(made.table.column_names), table_digest(made.table)),
         libraries=library_versions(),
         created_at=now,
+        log=made.log,
     )
-    return TrainingSet(table, sealed(manifest), lake)
+    return TrainingSet(made.table, sealed(manifest), lake)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A training set's table, the spine that it was made for, and what it was made from."""
+
+    table: pa.Table
+    spine: pa.Table
+    pins: tuple[ViewPin, ...]
+    position: int
+    log: LogPin | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked, apart from the spine and the mode. `now` in microseconds."""
+
+    service: FeatureService
+    timestamp: str
+    history: History
+    ttl: Mapping[str, timedelta | None]
+    label: Label | None
+    immature: Immature
+    now: int
+    memory_limit: int
+    progress: Progress | None
+
+    def joined(self, given: object, mode: Mode) -> _Made:
+        """The features joined to the spine."""
+        spine = parse_spine(given, timestamp=self.timestamp, service=self.service, added=added_columns(self.service))
+        if self.label is not None:
+            spine = mature(spine, self.label.name, self.label.matured_at, self.now, self.immature)
+        pins, position = pins_now(self.service, self.history, self.ttl)
+        question = Question(self.service, self.timestamp, mode, memory_limit=self.memory_limit)
+        table = built(question, spine, pins, self.history, position, self.progress)
+        return _Made(table, spine.table, pins, position)
+
+    def logged(self, given: object, mode: AsLogged, lake: Lake) -> _Made:
+        """What was answered to the requests whose rows the spine has."""
+        requests = parse_requests(given, mode, timestamp=self.timestamp, service=self.service)
+        if self.label is not None:
+            label = self.label
+            requests = requests.kept(mature_rows(requests.table, label.name, label.matured_at, self.now, self.immature))
+        pins: tuple[ViewPin, ...] = ()
+        position = 0
+        if mode.missing == "as_served":
+            pins, position = pins_now(self.service, self.history, self.ttl)
+        elif self.ttl:
+            what = "ttl: values are taken as they were answered, whatever the time to live"
+            raise InputError(what, hint="leave ttl out, or join the features: mode='as_served'")
+        question = Question(self.service, self.timestamp, AsServed(), memory_limit=self.memory_limit)
+        _fixed_bytes(question, requests.table)
+        fill = joining(question, pins, self.history, position, self.progress)
+        upto = logged_upto(self.service, lake)
+        taken = taken_from_log(self.service, requests, ServedTable(lake, self.service), mode, upto=upto, fill=fill)
+        return _Made(taken.table, requests.table, pins, position, LogPin(upto, taken.logged, taken.missing))
+
+
+def joining(
+    question: Question, pins: tuple[ViewPin, ...], history: History, position: int, progress: Progress | None = None
+) -> Fill:
+    """What joins the features to rows that are not in the served log."""
+
+    def joined(rows: pa.Table) -> pa.Table:
+        added = added_columns(question.service)
+        spine = parse_spine(rows, timestamp=question.timestamp, service=question.service, added=added)
+        return built(question, spine, pins, history, position, progress)
+
+    return joined
 
 
 def pins_now(
@@ -185,12 +257,7 @@ def built(
     """The training set's table: a pure function of its arguments and of what they pin."""
     by_view = {pin.view: pin for pin in pins}
     answers: dict[str, Looked] = {}
-    fixed = _fixed_bytes(question.service, spine)
-    if fixed > question.memory_limit:
-        raise InputError(
-            f"the spine and the answer take about {fixed:,} bytes, more than memory_limit={question.memory_limit:,}",
-            hint="raise memory_limit, or ask for the training set in several parts",
-        )
+    fixed = _fixed_bytes(question, spine.table)
     for view in question.service.views:
         refs = [ref for ref in question.service.refs if ref.view.name == view.name]
         pinned_state = state(view, by_view[view.name], history, position=position)
@@ -256,11 +323,17 @@ def parts_of(of: ViewState, refs: Sequence[FeatureRef], mode: Mode, *, budget: i
     return memory.parts(rows, read, buckets=of.pin.buckets, budget=budget, view=of.view.name)
 
 
-def _fixed_bytes(service: FeatureService, spine: Spine) -> int:
-    """About what is held whatever the parts are: the spine, the questions, and the answer."""
-    answer = memory.row_bytes(column.dtype for column in service.output_columns)
-    origins = len(service.refs) * (memory.row_bytes([INSTANT, pa.string()]) + memory.QUESTION_OVERHEAD)
-    return memory.READ_OVERHEAD + int(spine.table.nbytes) + len(spine.as_of) * (answer + origins)
+def _fixed_bytes(question: Question, spine: pa.Table) -> int:
+    """About what is held whatever the parts are: the spine, the questions, and the answer. Refused if that is much."""
+    answer = memory.row_bytes(column.dtype for column in question.service.output_columns)
+    origins = len(question.service.refs) * (memory.row_bytes([INSTANT, pa.string()]) + memory.QUESTION_OVERHEAD)
+    fixed = memory.READ_OVERHEAD + int(spine.nbytes) + int(spine.num_rows) * (answer + origins)
+    if fixed > question.memory_limit:
+        raise InputError(
+            f"the spine and the answer take about {fixed:,} bytes, more than memory_limit={question.memory_limit:,}",
+            hint="raise memory_limit, or ask for the training set in several parts",
+        )
+    return fixed
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import msgspec
 
 from feature_assets.errors import ManifestError
 from feature_assets.training.history import ViewPin
-from feature_assets.training.modes import Mode
+from feature_assets.training.modes import AnyMode
 
 FORMAT: Final = 1
 _LIBRARIES = ("feature-assets", "numpy", "pyarrow")
@@ -37,6 +37,14 @@ class LabelPin(msgspec.Struct, frozen=True):
     immature: str
 
 
+class LogPin(msgspec.Struct, frozen=True):
+    """The served log: the append up to which it was read, and how many rows were taken from it, and how many not."""
+
+    commit_seq: int
+    logged: int
+    missing: int
+
+
 class ResultPin(msgspec.Struct, frozen=True):
     """The training set: its columns, and the digest of its content."""
 
@@ -45,7 +53,10 @@ class ResultPin(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a training set was made from. Made by `training_set`; `sealed` gives it its id."""
+    """What a training set was made from. Made by `training_set`; `sealed` gives it its id.
+
+    `log`: only of one that was taken from the served log; `views` are then pinned only for rows that were joined.
+    """
 
     id: str = ""
     format: int = FORMAT
@@ -53,7 +64,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     service: str
     service_version: str
     timestamp: str
-    mode: Mode
+    mode: AnyMode
     target: str
     ledger_position: int
     views: tuple[ViewPin, ...]
@@ -62,6 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     result: ResultPin
     libraries: dict[str, str]
     created_at: datetime
+    log: LogPin | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def versions(self) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """What "available" means to a training set: as it was served, as things happened, or on a schedule that does not exist.
 
+And what takes no availability: `as_logged`, the values that were answered, from the served log.
+
 Invariant: a mode is a value; it is part of the manifest and says, with the pins, all that visibility depends on.
 It resolves no ledger: `as_served` takes its instants from there, the other modes compute theirs from a row's own times.
 """
 
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -35,9 +37,24 @@ class WhatIf(msgspec.Struct, frozen=True, tag="what_if"):
     every: timedelta = timedelta(0)
 
 
-Mode = AsServed | AsOfEvent | WhatIf
+class AsLogged(msgspec.Struct, frozen=True, tag="as_logged"):
+    """The values that were answered, from the served log, by the request.
 
-NAMES: Final = ("as_served", "as_of_event")
+    `request_id`: the spine's column of request ids; `request_row`: that of the row in its request, 0 if the spine has
+    none. `missing`: rows that are not in the log are refused, left null, or joined as served.
+    """
+
+    request_id: str = "request_id"
+    request_row: str = "request_row"
+    missing: Literal["refuse", "null", "as_served"] = "refuse"
+
+
+Mode = AsServed | AsOfEvent | WhatIf
+"""What features are joined by: when a row was available."""
+AnyMode = Mode | AsLogged
+
+NAMES: Final = ("as_served", "as_of_event", "as_logged")
+MISSING: Final = ("refuse", "null", "as_served")
 
 
 def what_if(*, delay: timedelta = timedelta(0), every: timedelta = timedelta(0)) -> WhatIf:
@@ -47,10 +64,31 @@ def what_if(*, delay: timedelta = timedelta(0), every: timedelta = timedelta(0))
     return WhatIf(delay=delay, every=every)
 
 
-def parse_mode(mode: str | Mode) -> Mode:
+def as_logged(*, request_id: str = "request_id", request_row: str = "request_row", missing: str = "refuse") -> AsLogged:
+    """What was answered, by request id. Raises `InputError` for another `missing` than refuse, null or as_served."""
+    for known in ("refuse", "null", "as_served"):
+        if missing == known:
+            return AsLogged(request_id=request_id, request_row=request_row, missing=known)
+    raise InputError(f"as_logged: missing={missing!r}", hint=did_you_mean(missing, MISSING))
+
+
+def joined_mode(mode: str | AnyMode, where: str) -> Mode:
+    """A mode in which features are joined. Raises `InputError` for `as_logged`, which joins none; `where` says what."""
+    found = parse_mode(mode)
+    if isinstance(found, AsLogged):
+        raise InputError(
+            f"{where}: as_logged takes values by request id, and joins none",
+            hint="use as_served: what readers of the store saw at an instant",
+        )
+    return found
+
+
+def parse_mode(mode: str | AnyMode) -> AnyMode:
     """A mode by its name, or itself. Raises `InputError` for a name that is none."""
     if not isinstance(mode, str):
         return mode
+    if mode == "as_logged":
+        return AsLogged()
     if mode == "as_served":
         return AsServed()
     if mode == "as_of_event":
@@ -63,8 +101,10 @@ def parse_mode(mode: str | Mode) -> Mode:
     raise InputError(f"unknown mode {mode!r}", hint=did_you_mean(mode, [*NAMES, "what_if(delay=, every=)"]))
 
 
-def mode_text(mode: Mode) -> str:
+def mode_text(mode: AnyMode) -> str:
     """A mode in one word, or as it is called: `as_served`, `what_if(every=1h, delay=5m)`."""
+    if isinstance(mode, AsLogged):
+        return "as_logged"
     if isinstance(mode, WhatIf):
         return f"what_if(every={duration_text(mode.every)}, delay={duration_text(mode.delay)})"
     return "as_served" if isinstance(mode, AsServed) else "as_of_event"

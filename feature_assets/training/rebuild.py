@@ -6,6 +6,7 @@ It rebuilds what the project's code can still compute: a service that has change
 `in_mode` reads the same pins in another mode, for comparison: what comes out has no digest to be checked against.
 """
 
+import msgspec
 import pyarrow as pa
 
 from feature_assets.clock import to_us
@@ -15,15 +16,17 @@ from feature_assets.definition.version import service_version, view_version
 from feature_assets.errors import ManifestError
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
+from feature_assets.offline.served_table import ServedTable
 from feature_assets.offline.table import feature_table
 from feature_assets.training.answer import added_columns
 from feature_assets.training.digest import table_digest
 from feature_assets.training.history import History, KnownVerdicts
-from feature_assets.training.loader import Progress, Question, TrainingSet, built
+from feature_assets.training.loader import Progress, Question, TrainingSet, built, joining
+from feature_assets.training.logged import Fill, logged_columns, logged_upto, parse_requests, taken_from_log
 from feature_assets.training.manifest import Manifest, library_versions, parse_manifest, verify_seal
 from feature_assets.training.memory import DEFAULT_LIMIT
-from feature_assets.training.modes import Mode
-from feature_assets.training.spine import Spine, mature, parse_spine
+from feature_assets.training.modes import AsLogged, AsServed, Mode, joined_mode
+from feature_assets.training.spine import Spine, mature, mature_rows, parse_spine
 from feature_assets.training.stored import stored_spine
 
 
@@ -50,15 +53,37 @@ def rebuild(
     service = project.service(manifest.service)
     require_same_code(manifest, service)
     history = History(lambda view, version: feature_table(lake, view, version), verdicts, ledger, manifest.target)
-    asked = _spine(manifest, service, stored_spine(lake, manifest) if spine is None else spine)
-    question = Question(service, manifest.timestamp, manifest.mode, memory_limit=memory_limit)
-    table = built(question, asked, manifest.views, history, manifest.ledger_position, progress)
+    given = stored_spine(lake, manifest) if spine is None else spine
+    mode = manifest.mode
+    question = Question(
+        service, manifest.timestamp, AsServed() if isinstance(mode, AsLogged) else mode, memory_limit=memory_limit
+    )
+    if isinstance(mode, AsLogged):
+        fill = joining(question, manifest.views, history, manifest.ledger_position, progress)
+        table = _from_log(manifest, mode, service, given, lake, fill)
+    else:
+        asked = _spine(manifest, service, given)
+        table = built(question, asked, manifest.views, history, manifest.ledger_position, progress)
     if table_digest(table) != manifest.result.digest:
         raise ManifestError(
             f"training set {manifest.id} came out with other values than it was made with",
             hint=_libraries_hint(manifest),
         )
     return TrainingSet(table, manifest, lake)
+
+
+def _from_log(
+    manifest: Manifest, mode: AsLogged, service: FeatureService, given: object, lake: Lake, fill: Fill
+) -> pa.Table:
+    """What was answered, by the log as far as it is pinned."""
+    requests = parse_requests(given, mode, timestamp=manifest.timestamp, service=service)
+    label = manifest.label
+    if label is not None and label.immature == "drop":
+        now = to_us(manifest.created_at)
+        requests = requests.kept(mature_rows(requests.table, label.name, label.matured_at, now, "drop"))
+    _require_same_spine(manifest, requests.table)
+    upto = logged_upto(service, lake) if manifest.log is msgspec.UNSET else manifest.log.commit_seq
+    return taken_from_log(service, requests, ServedTable(lake, service), mode, upto=upto, fill=fill).table
 
 
 def in_mode(
@@ -74,8 +99,10 @@ def in_mode(
 ) -> pa.Table:
     """The rows of a training set joined again in `mode`, from the same pins, so that nothing else differs.
 
-    Raises `ManifestError` if the service or a view is not the one that was pinned.
+    Raises `ManifestError` if the service or a view is not the one that was pinned, `InputError` if the rows were taken
+    from the served log.
     """
+    joined_mode(made.manifest.mode, f"training set {made.manifest.id}, joined again in another mode")
     service = project.service(made.manifest.service)
     require_same_code(made.manifest, service)
     history = History(lambda view, version: feature_table(lake, view, version), verdicts, ledger, made.manifest.target)
@@ -96,17 +123,29 @@ def _spine(manifest: Manifest, service: FeatureService, given: object) -> Spine:
     label = manifest.label
     if label is not None and label.immature == "drop":
         asked = mature(asked, label.name, label.matured_at, to_us(manifest.created_at), "drop")
-    if table_digest(asked.table) != manifest.spine.digest:
-        raise ManifestError(
-            f"the spine is not the one that training set {manifest.id} was made with: "
-            f"{asked.table.num_rows} rows here, {manifest.spine.rows} there, or other values or types",
-            hint="hand over the same rows in the same order, or leave spine out if the training set was kept",
-        )
+    _require_same_spine(manifest, asked.table)
     return asked
 
 
+def _require_same_spine(manifest: Manifest, table: pa.Table) -> None:
+    if table_digest(table) != manifest.spine.digest:
+        raise ManifestError(
+            f"the spine is not the one that training set {manifest.id} was made with: "
+            f"{table.num_rows} rows here, {manifest.spine.rows} there, or other values or types",
+            hint="hand over the same rows in the same order, or leave spine out if the training set was kept",
+        )
+
+
 def require_same_code(manifest: Manifest, service: FeatureService) -> None:
-    """Raise `ManifestError` if the code has another version of the service, or of a view of it, than is pinned."""
+    """Raise `ManifestError` if the code has another version of the service, or of a view of it, than is pinned.
+
+    What was only taken from the served log depends on no version: its columns must be those of the service now.
+    """
+    if isinstance(manifest.mode, AsLogged) and not manifest.views:
+        spine = pa.ipc.read_schema(pa.py_buffer(manifest.spine.arrow_schema)).names
+        if (*spine, *logged_columns(service, spine, manifest.timestamp)) != manifest.result.columns:
+            raise _changed(manifest, service)
+        return
     for view in service.views:
         pin = manifest.pin(view.name)
         if view_version(view) != pin.version:
@@ -116,10 +155,14 @@ def require_same_code(manifest: Manifest, service: FeatureService) -> None:
                 hint="check out the code that the training set was made with",
             )
     if service_version(service) != manifest.service_version:
-        raise ManifestError(
-            f"service {service.name!r} has changed since the training set {manifest.id} was made",
-            hint="check out the code that the training set was made with",
-        )
+        raise _changed(manifest, service)
+
+
+def _changed(manifest: Manifest, service: FeatureService) -> ManifestError:
+    return ManifestError(
+        f"service {service.name!r} has changed since the training set {manifest.id} was made",
+        hint="check out the code that the training set was made with",
+    )
 
 
 def _libraries_hint(manifest: Manifest) -> str:

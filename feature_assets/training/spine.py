@@ -22,6 +22,7 @@ from feature_assets.definition.view import FeatureRef
 from feature_assets.errors import ImmatureLabelError, InputError, NaiveTimestampError, UnknownNameError
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Immature = Literal["refuse", "drop"]
 WHERE = "spine"
 
@@ -49,25 +50,27 @@ def parse_spine(given: object, *, timestamp: str, service: FeatureService, added
     `given`: an Arrow table, a pandas frame (its index is not a column) or any frame that narwhals knows. `added`: the
     names of the columns that the training set will add. Raises `InputError` and what is under it.
     """
-    table = _arrow(given)
-    repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
-    if repeated:
-        raise InputError(f"{WHERE}: column {repeated[0]!r} is there more than once", hint="rename or drop one of them")
+    table = arrow_table(given)
     if timestamp not in table.column_names:
         raise UnknownNameError("timestamp column", timestamp, table.column_names, WHERE)
     _require_columns(table, service)
+    require_free(table, added)
+    return Spine(table, timestamp, instants(table.column(timestamp), timestamp))
+
+
+def require_free(table: pa.Table, added: Sequence[str]) -> None:
+    """Refuse a spine with a column that has the name of one that the training set will add. Raises `InputError`."""
     taken = [name for name in added if name in table.column_names]
     if taken:
         raise InputError(
             f"{WHERE}: column {taken[0]!r} would be overwritten by the training set's own column of that name",
             hint="rename or drop the spine's column" + (f" (also: {', '.join(taken[1:])})" if taken[1:] else ""),
         )
-    return Spine(table, timestamp, instants(table.column(timestamp), timestamp))
 
 
 def parse_entities(given: object, ref: FeatureRef) -> pa.Table:
     """Keys of a reference's entity, each once, from a table or frame that has its key columns. Raises `InputError`."""
-    table = _arrow(given)
+    table = arrow_table(given)
     for column in ref.key_columns:
         if column not in table.column_names:
             raise UnknownNameError("key column", column, table.column_names, "entities")
@@ -77,21 +80,27 @@ def parse_entities(given: object, ref: FeatureRef) -> pa.Table:
 
 
 def mature(spine: Spine, label: str, matured_at: str, now_us: int, immature: Immature) -> Spine:
-    """The spine without the rows whose label was not known at `now_us` (microseconds).
-
-    `label` and `matured_at` are columns: the outcome, and when it was known; null stands for "not yet".
-    With `immature="refuse"` such rows raise `ImmatureLabelError`; with "drop" they are left out.
-    """
-    for column in (label, matured_at):
-        if column not in spine.table.column_names:
-            raise UnknownNameError("label column", column, spine.table.column_names, WHERE)
-    instant = spine.table.column(matured_at)
-    _require_instants(instant, matured_at)
-    known = np.array(instant.is_valid())
-    known[known] = _micros(instant.drop_null(), matured_at) <= now_us
+    """The spine without the rows whose label was not known at `now_us` (microseconds); as `mature_rows` has it."""
+    known = mature_rows(spine.table, label, matured_at, now_us, immature)
     if known.all():
         return spine
-    if immature == "refuse":
+    return Spine(spine.table.filter(pa.array(known)), spine.timestamp, spine.as_of[known])
+
+
+def mature_rows(table: pa.Table, label: str, matured_at: str, now_us: int, immature: Immature) -> Bools:
+    """Which rows' label was known at `now_us` (microseconds).
+
+    `label` and `matured_at` are columns: the outcome, and when it was known; null stands for "not yet".
+    With `immature="refuse"` rows without raise `ImmatureLabelError`.
+    """
+    for column in (label, matured_at):
+        if column not in table.column_names:
+            raise UnknownNameError("label column", column, table.column_names, WHERE)
+    instant = table.column(matured_at)
+    _require_instants(instant, matured_at)
+    known: Bools = np.array(instant.is_valid())
+    known[known] = _micros(instant.drop_null(), matured_at) <= now_us
+    if immature == "refuse" and not known.all():
         row = int(np.flatnonzero(~known)[0])
         at = instant[row].as_py()
         raise ImmatureLabelError(
@@ -99,7 +108,7 @@ def mature(spine: Spine, label: str, matured_at: str, now_us: int, immature: Imm
             f"the first is row {row}, known at {'never' if at is None else at.isoformat()}",
             hint=f"wait until {matured_at!r} is past, leave these rows out, or pass immature='drop'",
         )
-    return Spine(spine.table.filter(pa.array(known)), spine.timestamp, spine.as_of[known])
+    return known
 
 
 def instants(column: pa.ChunkedArray, name: str) -> Ints:
@@ -147,7 +156,8 @@ def as_instants(micros: Ints) -> pa.Array:
 # ----------------------------------------------------------------------------------------------------------- conversion
 
 
-def _arrow(given: object) -> pa.Table:
+def arrow_table(given: object) -> pa.Table:
+    """Rows as Arrow. Raises `InputError` for what cannot be read as a table, or has a column twice."""
     try:
         if isinstance(given, pa.Table):
             table = given
@@ -163,6 +173,9 @@ def _arrow(given: object) -> pa.Table:
             f"{WHERE}: a {type(given).__name__} could not be read as a table: {error}",
             hint="hand over a pyarrow table or a pandas frame with columns of one type each",
         ) from error
+    repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if repeated:
+        raise InputError(f"{WHERE}: column {repeated[0]!r} is there more than once", hint="rename or drop one of them")
     # What a library notes about its own types does not belong to the data.
     return table.replace_schema_metadata(None)
 

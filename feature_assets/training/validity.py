@@ -29,7 +29,7 @@ from feature_assets.training.differences import same_values
 from feature_assets.training.history import History, ViewState, pinned, state
 from feature_assets.training.loader import Question, looked_up_view, parts_of
 from feature_assets.training.memory import DEFAULT_LIMIT
-from feature_assets.training.modes import Mode, parse_mode
+from feature_assets.training.modes import AnyMode, joined_mode
 from feature_assets.training.point_in_time import NOTHING, Looked, Seen, micros, seen_rows, versions_looked_at
 from feature_assets.training.spine import Spine, as_instants, parse_entities
 
@@ -58,7 +58,7 @@ def value_history(
     history: History,
     *,
     entities: object = None,
-    mode: str | Mode = "as_served",
+    mode: str | AnyMode = "as_served",
     memory_limit: int = DEFAULT_LIMIT,
     max_rows: int = MAX_ROWS,
 ) -> pa.Table:
@@ -75,12 +75,13 @@ def value_history(
     if asked.start >= asked.end:
         what = f"history of {view.name!r}: it would end at {end.isoformat()}, and start at {start.isoformat()}"
         raise InputError(what, hint="give a start that is before the end")
+    joined = joined_mode(mode, f"history of {view.name!r}")
     _require_standing(ref)
     position = history.ledger.head()
     there = state(
         view, pinned(view, view_version(view), history, position=position, ttl=view.ttl), history, position=position
     )
-    question = Question(FeatureService(view.name, [view]), VALID_FROM, parse_mode(mode), memory_limit=memory_limit)
+    question = Question(FeatureService(view.name, [view]), VALID_FROM, joined, memory_limit=memory_limit)
     only = None if entities is None else parse_entities(entities, ref)
     instants = _instants(there, ref, question, asked, only, max_rows)
     spine = Spine(instants, _AT, micros(instants.column(_AT)))

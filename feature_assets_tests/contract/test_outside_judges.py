@@ -29,7 +29,7 @@ from feature_assets.offline.verdicts import Verdicts
 from feature_assets.training.answer import added_columns
 from feature_assets.training.history import History
 from feature_assets.training.loader import Question, built, pins_now
-from feature_assets.training.modes import parse_mode
+from feature_assets.training.modes import joined_mode
 from feature_assets.training.spine import parse_spine
 from feature_assets_tests.histories import MemoryTable, MemoryVerdicts, instants, partition_table, verdict, view_of
 
@@ -94,7 +94,7 @@ class Told:
         pins, position = pins_now(service, history, {self.view.name: ttl})
         asked = parse_spine(pa.table(spine), timestamp="at", service=service, added=added_columns(service))
         rows: list[dict[str, Any]] = built(
-            Question(service, "at", parse_mode(mode), boundary=boundary), asked, pins, history, position
+            Question(service, "at", joined_mode(mode, "the judged"), boundary=boundary), asked, pins, history, position
         ).to_pylist()
         return rows
 

@@ -79,6 +79,16 @@ def reports(**temps: float | None) -> list[dict[str, object]]:
 # ----------------------------------------------------------------------------------------------------- rows and roles
 
 
+def test_an_answer_says_what_it_was_asked_with_in_declared_types() -> None:
+    world = Published()
+    world.publish(view_of("weather", {"airport": pa.string(), "runway": pa.int8()}, FLOAT), [])
+    reader = world.reader(view_of("weather", {"airport": pa.string(), "runway": pa.int8()}, FLOAT))
+    answer = reader.get("it", [{"airport": "JFK", "runway": 4, "more": 1}, {"airport": None, "runway": 5}])
+    assert pa.table(dict(answer.request)) == pa.table(
+        {"airport": pa.array(["JFK", None]), "runway": pa.array([4, 5], pa.int8())}
+    )
+
+
 def test_rows_come_back_as_asked_and_an_entity_is_read_once() -> None:
     view, world = weather(), Published(Counting())
     world.publish(view, reports(JFK=1.0, LGA=2.0, EWR=3.0))
