@@ -13,6 +13,7 @@ import pyarrow as pa
 from feature_assets.definition.service import FeatureService
 from feature_assets.online.item import BatchSection, Item, Row, StreamSection
 from feature_assets.serving.answer import Answer, Meta
+from feature_assets.serving.stages import Stages
 from feature_assets.serving.status import Status
 
 AS_OF = datetime(2024, 3, 2, 12, tzinfo=UTC)
@@ -42,7 +43,7 @@ def answer_of(
         ref.prefix: Meta(version, as_of, as_of, list((items or {}).get(ref.prefix, [Item()] * rows)))
         for ref in service.refs
     }
-    return Answer(service.name, as_of, pa.table(outputs), meta, failures or {}, codes, request)
+    return Answer(service.name, as_of, pa.table(outputs), meta, failures or {}, codes, request, Stages())
 
 
 def array_of(values: Sequence[Any] | pa.Array, dtype: pa.DataType) -> pa.Array:

@@ -54,6 +54,9 @@ def serve(
     deadline_ms: Annotated[float, typer.Option(min=1, help="Of a request that brings no deadline.")] = 1_000,
     rate: Annotated[float | None, typer.Option(min=0.1, help="Requests a second of each key; default: any.")] = None,
     audit: Annotated[bool, typer.Option(help="Write who asked what, a JSON line each, to standard error.")] = True,
+    log_share: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of entities whose answers go to the served log.")
+    ] = 0.0,
     openapi: Annotated[bool, typer.Option(help="Answer GET /openapi.json.")] = True,
     notice: Annotated[
         float, typer.Option(min=0, help="Seconds to go on after SIGTERM, so that a balancer notices.")
@@ -78,11 +81,15 @@ def serve(
     with open_store(load_project()) as store:
         from feature_assets.serving.admission import Admission
         from feature_assets.serving.metrics import Numbers, ServingMetrics
+        from feature_assets.serving.served_log import ServedLog, ServedLogOptions
 
         admission = Admission(concurrency, waiting)
         numbers: dict[str, Numbers] = {"admission": admission.numbers}
         metrics = ServingMetrics(numbers)
-        client = store.client(observers=[metrics])
+        log = ServedLog(store.lake, store.project, store.clock, ServedLogOptions(rate=log_share), target=store.target)
+        if log_share:
+            metrics.expose("served_log", log.numbers)
+        client = store.client(observers=[metrics, log] if log_share else [metrics])
         if client.breaker is not None:
             metrics.expose("breaker", client.breaker.numbers)
         serving = Serving(
@@ -100,7 +107,10 @@ def serve(
         )
         for name, reason in serving.client.warmed(WARM_WITHIN_S).items():
             err.print(f"{name} cannot be answered yet: {reason}")
-        run(serving, listening, lambda: _started(serving, listening))
+        try:
+            run(serving, listening, lambda: _started(serving, listening))
+        finally:
+            log.close()
 
 
 def _started(serving: "Serving", listening: "Listening") -> None:

@@ -144,6 +144,20 @@ class ServedLog:
         elif len(self._queue) == 1 or self._is_much:
             self._changed.notify_all()
 
+    def answered(self, answer: Answer, seconds: float) -> None:
+        """As an `Observer` of a client: what it answers is logged."""
+        del seconds
+        self.record(answer, answer.request_id)
+
+    def failed(self, service: str, error: FeatureAssetsError, seconds: float) -> None:
+        """As an `Observer`: what was not answered is not logged."""
+
+    def numbers(self) -> dict[str, int]:
+        """For metrics."""
+        stats = self.stats
+        counted = ("recorded", "logged", "sampled_out", "dropped", "failed", "appends", "failed_attempts")
+        return {**{name: int(getattr(stats, name)) for name in counted}, "waiting_now": stats.waiting}
+
     def flush(self, timeout: float | None = None) -> bool:
         """Write what was recorded before; returns whether all of it was written within `timeout` seconds.
 
