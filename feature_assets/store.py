@@ -40,6 +40,7 @@ from feature_assets.opening import OnlineAccess, clock_of, import_project, lake_
 from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
 from feature_assets.serving.reader import Answer, OnlineReader
+from feature_assets.serving.served_log import ServedLog, ServedLogOptions
 from feature_assets.serving.versions import serving_versions
 from feature_assets.settings import Settings, load_settings
 from feature_assets.training.history import History
@@ -267,6 +268,10 @@ class FeatureStore:
     def reader(self) -> OnlineReader:
         """The online reader of the project. Who asks often keeps it: what it has compiled is reused."""
         return OnlineReader(self.project, self.online, self.ledger, self.clock, lake=self.lake)
+
+    def served_log(self, options: ServedLogOptions | None = None) -> ServedLog:
+        """A log of the answers that this process gives: hand each over, and close it at the end."""
+        return ServedLog(self.lake, self.project, self.clock, options, target=self.target)
 
     def get(
         self,
