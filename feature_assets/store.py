@@ -44,6 +44,7 @@ from feature_assets.serving.client import ClientOptions, Observer, OnlineClient
 from feature_assets.serving.explain import Explanation, Limits, explain
 from feature_assets.serving.reader import Answer, OnlineReader
 from feature_assets.serving.reads import StoreReads
+from feature_assets.serving.served_log import ServedLog, ServedLogOptions
 from feature_assets.serving.versions import serving_versions
 from feature_assets.settings import Settings, load_settings
 from feature_assets.training.history import History
@@ -277,6 +278,10 @@ class FeatureStore:
         guarded = GuardedReads(StoreReads(self.online))
         reader = OnlineReader(self.project, self.online, self.ledger, self.clock, lake=self.lake, reads=guarded)
         return OnlineClient(self.project, reader, options, observers=observers, breaker=guarded.breaker)
+
+    def served_log(self, options: ServedLogOptions | None = None) -> ServedLog:
+        """A log of the answers that this process gives: hand each over, and close it at the end."""
+        return ServedLog(self.lake, self.project, self.clock, options, target=self.target)
 
     def get(
         self,

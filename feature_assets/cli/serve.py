@@ -81,12 +81,12 @@ def serve(
     with open_store(load_project()) as store:
         from feature_assets.serving.admission import Admission
         from feature_assets.serving.metrics import Numbers, ServingMetrics
-        from feature_assets.serving.served_log import ServedLog, ServedLogOptions
+        from feature_assets.serving.served_log import ServedLogOptions
 
         admission = Admission(concurrency, waiting)
         numbers: dict[str, Numbers] = {"admission": admission.numbers}
         metrics = ServingMetrics(numbers)
-        log = ServedLog(store.lake, store.project, store.clock, ServedLogOptions(rate=log_share), target=store.target)
+        log = store.served_log(ServedLogOptions(rate=log_share))
         if log_share:
             metrics.expose("served_log", log.numbers)
         client = store.client(observers=[metrics, log] if log_share else [metrics])

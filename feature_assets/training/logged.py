@@ -84,7 +84,8 @@ def logged_upto(service: FeatureService, lake: Lake) -> int:
         raise InputError(
             f"service {service.name!r}: none of its answers was ever logged, there is no table {log.name} under "
             f"{lake.root}",
-            hint="log answers as they are given (docs/how-to/served_log.md), or join the features: mode='as_served'",
+            hint="log answers as they are given: FeatureStore.served_log (docs/how-to/served_log.md); "
+            "or join the features: mode='as_served'",
         )
     return log.head()
 
