@@ -39,6 +39,7 @@ from feature_assets.online.store import OnlineStore
 from feature_assets.opening import OnlineAccess, clock_of, import_project, lake_of, require_storable
 from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
+from feature_assets.serving.client import ClientOptions, Observer, OnlineClient
 from feature_assets.serving.reader import Answer, OnlineReader
 from feature_assets.serving.versions import serving_versions
 from feature_assets.settings import Settings, load_settings
@@ -267,6 +268,15 @@ class FeatureStore:
     def reader(self) -> OnlineReader:
         """The online reader of the project. Who asks often keeps it: what it has compiled is reused."""
         return OnlineReader(self.project, self.online, self.ledger, self.clock, lake=self.lake)
+
+    def client(self, options: ClientOptions | None = None, *, observers: Sequence[Observer] = ()) -> OnlineClient:
+        """A client for a program that asks often: with a cache, and guarded against a failing store and too much load.
+
+        It reads from this store's online store, and is to be closed before it.
+        """
+        return OnlineClient.over(
+            self.project, self.online, self.ledger, self.clock, lake=self.lake, options=options, observers=observers
+        )
 
     def get(
         self,
