@@ -59,7 +59,6 @@ class Breaker:
         self._probing = False
         self.opened = 0
 
-    @property
     def state(self) -> State:
         """What it lets through as of now."""
         with self._lock:

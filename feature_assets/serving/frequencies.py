@@ -12,8 +12,10 @@ _ROWS: Final = 4
 _HIGHEST: Final = 255
 """A count is a byte: beyond it, often is often."""
 _SAMPLE: Final = 10
-"""Counts are halved after this many times the width was recorded, as in TinyLFU (Einziger, Friedman, Manes, 2017)."""
-_LEAST_WIDTH: Final = 256
+"""Counts are halved after this many times the number of keys was recorded, as in TinyLFU (Einziger, Friedman, Manes,
+2017)."""
+_WIDER: Final = 4
+"""Places in a row for each key: with a sample of ten, few keys share a place in all rows."""
 _HALVES: Final = bytes(count >> 1 for count in range(_HIGHEST + 1))
 
 
@@ -21,10 +23,10 @@ class Frequencies:
     """Counts for about `keys` keys. `halved`: how often all counts were halved."""
 
     def __init__(self, keys: int) -> None:
-        width = max(_LEAST_WIDTH, 1 << (keys - 1).bit_length())
+        width = 1 << (_WIDER * max(keys, 64) - 1).bit_length()
         self._rows = [bytearray(width) for _ in range(_ROWS)]
         self._mask = width - 1
-        self._sample = _SAMPLE * width
+        self._sample = _SAMPLE * max(keys, 64)
         self._recorded = 0
         self.halved = 0
 

@@ -105,7 +105,7 @@ class GuardedReads:
                 crowded=self._crowded,
                 opened=self._breaker.opened,
                 slowed=self._pace.slowed,
-                state=self._breaker.state,
+                state=self._breaker.state(),
                 running=self._pace.running,
                 limit=self._pace.limit,
                 threads=self._workers.threads,

@@ -20,7 +20,7 @@ from threading import Lock
 from typing import Final
 
 from feature_assets.online.store import ReadFailure, ReadResult, Stored
-from feature_assets.serving.reads import ItemReads, ReadOptions, TableKeys, TableRead
+from feature_assets.serving.reads import ItemReads, ReadOptions, TableKeys, TableRead, failure_of
 
 KEYS: Final = 200_000
 
@@ -155,18 +155,19 @@ class MonotonicReads:
     ) -> TableRead:
         """One answer, with what is true of `places`: what cannot be read, or is still lower, is a failure."""
         results = list(answer.results)
-        gone = []
-        for nth, at in enumerate(places):
-            result = ReadFailure.ERROR if truth.error is not None else truth.results[nth]
-            if result is None:
-                gone.append(keys[at])
-            elif isinstance(result, Stored) and result.seq < floor[at]:
-                gone.append(keys[at])
-                result = ReadFailure.ERROR
+        true = truth.results if truth.error is None else [failure_of(truth.error)] * len(places)
+        begun_anew, went_back = [], 0
+        for at, result in zip(places, true, strict=True):
             results[at] = result
+            if result is None:
+                begun_anew.append(keys[at])
+            elif isinstance(result, Stored) and result.seq < floor[at]:
+                begun_anew.append(keys[at])
+                results[at] = ReadFailure.ERROR
+                went_back += 1
         with self._lock:
-            self._seqs.forget(table, gone)
-            self._went_back += sum(isinstance(results[at], ReadFailure) and keys[at] in gone for at in places)
+            self._seqs.forget(table, begun_anew)
+            self._went_back += went_back
         return replace(answer, results=results)
 
 
