@@ -169,7 +169,7 @@ def our_server(world: World) -> Iterator[int]:
 
     def command(port: int) -> list[str]:
         serve = [str(Path(sys.executable).with_name("feature-assets")), "serve", "--port", str(port)]
-        return [*serve, "--no-audit", "--deadline-ms", "10000"]
+        return [*serve, "--no-audit", "--no-cache", "--deadline-ms", "10000"]
 
     with running("feature-assets serve", command, is_ready, environment=environment) as port:
         yield port

@@ -39,11 +39,9 @@ from feature_assets.online.store import OnlineStore
 from feature_assets.opening import OnlineAccess, clock_of, import_project, lake_of, require_storable
 from feature_assets.quality.checked import check_commit
 from feature_assets.quality.consistency import ConsistencyHistory, consistency_of
-from feature_assets.serving.breaker import GuardedReads
 from feature_assets.serving.client import ClientOptions, Observer, OnlineClient
 from feature_assets.serving.explain import Explanation, Limits, explain
 from feature_assets.serving.reader import Answer, OnlineReader
-from feature_assets.serving.reads import StoreReads
 from feature_assets.serving.served_log import ServedLog, ServedLogOptions
 from feature_assets.serving.versions import serving_versions
 from feature_assets.settings import Settings, load_settings
@@ -274,10 +272,13 @@ class FeatureStore:
         return OnlineReader(self.project, self.online, self.ledger, self.clock, lake=self.lake)
 
     def client(self, options: ClientOptions | None = None, *, observers: Sequence[Observer] = ()) -> OnlineClient:
-        """For programs that ask often: a store that fails is left alone for a while. Lives as long as this is open."""
-        guarded = GuardedReads(StoreReads(self.online))
-        reader = OnlineReader(self.project, self.online, self.ledger, self.clock, lake=self.lake, reads=guarded)
-        return OnlineClient(self.project, reader, options, observers=observers, breaker=guarded.breaker)
+        """A client for a program that asks often: with a cache, and guarded against a failing store and too much load.
+
+        It reads from this store's online store, and is to be closed before it.
+        """
+        return OnlineClient.over(
+            self.project, self.online, self.ledger, self.clock, lake=self.lake, options=options, observers=observers
+        )
 
     def served_log(self, options: ServedLogOptions | None = None) -> ServedLog:
         """A log of the answers that this process gives: hand each over, and close it at the end."""

@@ -1,24 +1,26 @@
 """The HTTP server for tests: the product's own, over a world of views in memory, in a thread on a free port."""
 
+import asyncio
 import http.client
 import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import uvicorn
 
 from feature_assets.clock import Clock
-from feature_assets.serving.admission import Admission
+from feature_assets.serving.admission import Admission, AdmissionOptions
+from feature_assets.serving.async_client import AsyncOnlineClient
 from feature_assets.serving.client import OnlineClient
 from feature_assets.serving.http.access import KeysFile
-from feature_assets.serving.http.app import Explain, Serving
+from feature_assets.serving.http.app import GRACE, Explain, Serving
 from feature_assets.serving.http.limits import Limits
 from feature_assets.serving.http.server import Listening, config_of
-from feature_assets.serving.metrics import ServingMetrics
+from feature_assets.serving.metrics import ServingMetrics, numbers_of
 from feature_assets_tests.published import Published, project_of
 from feature_assets_tests.servers.process import free_port
 
@@ -77,9 +79,14 @@ def serving_of(  # what a server is made of
     metrics: ServingMetrics | None = None,
 ) -> Serving:
     """What the routes work with."""
-    admission = Admission(concurrency, waiting)
-    numbers = metrics or ServingMetrics({"admission": admission.numbers})
-    return Serving(client, admission, limits or Limits(deadline=10.0), clock, numbers, keys=keys, explain=explain)
+    admission = AdmissionOptions(concurrency, waiting)
+    client.options = replace(client.options, admission=admission)
+    client.admission = Admission(admission)
+    counted = metrics or ServingMetrics()
+    for layer, numbers in numbers_of(client).items():
+        counted.expose(layer, numbers)
+    features = AsyncOnlineClient(client, grace=GRACE)
+    return Serving(client, features, limits or Limits(deadline=10.0), clock, counted, keys=keys, explain=explain)
 
 
 @contextmanager
@@ -99,7 +106,7 @@ def running_server(serving: Serving) -> Iterator[Server]:
     finally:
         server.should_exit = True
         thread.join(30)
-        serving.admission.close(5)
+        asyncio.run(serving.features.close())
 
 
 def client_of(world: Published, *features: Any, metrics: ServingMetrics | None = None) -> OnlineClient:  # noqa: ANN401 - as a service has it

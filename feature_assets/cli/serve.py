@@ -53,6 +53,7 @@ def serve(
     waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait for that.")] = 64,
     deadline_ms: Annotated[float, typer.Option(min=1, help="Of a request that brings no deadline.")] = 1_000,
     rate: Annotated[float | None, typer.Option(min=0.1, help="Requests a second of each key; default: any.")] = None,
+    cache: Annotated[bool, typer.Option(help="Remember items for up to a second.")] = True,
     audit: Annotated[bool, typer.Option(help="Write who asked what, a JSON line each, to standard error.")] = True,
     log_share: Annotated[
         float, typer.Option(min=0, max=1, help="The share of entities whose answers go to the served log.")
@@ -79,22 +80,27 @@ def serve(
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     listening = Listening(host, port, certificate, private_key, notice, grace)
     with open_store(load_project()) as store:
-        from feature_assets.serving.admission import Admission
-        from feature_assets.serving.metrics import Numbers, ServingMetrics
+        from feature_assets.serving.admission import AdmissionOptions
+        from feature_assets.serving.async_client import AsyncOnlineClient
+        from feature_assets.serving.client import ClientOptions
+        from feature_assets.serving.http.app import GRACE
+        from feature_assets.serving.item_cache import CacheOptions
+        from feature_assets.serving.metrics import ServingMetrics, numbers_of
         from feature_assets.serving.served_log import ServedLogOptions
 
-        admission = Admission(concurrency, waiting)
-        numbers: dict[str, Numbers] = {"admission": admission.numbers}
-        metrics = ServingMetrics(numbers)
+        metrics = ServingMetrics()
         log = store.served_log(ServedLogOptions(rate=log_share))
-        if log_share:
-            metrics.expose("served_log", log.numbers)
-        client = store.client(observers=[metrics, log] if log_share else [metrics])
-        if client.breaker is not None:
-            metrics.expose("breaker", client.breaker.numbers)
+        options = ClientOptions(
+            admission=AdmissionOptions(concurrency=concurrency, waiting=waiting),
+            cache=CacheOptions() if cache else None,
+        )
+        client = store.client(options, observers=[metrics, log] if log_share else [metrics])
+        numbers = numbers_of(client) | ({"served_log": log.numbers} if log_share else {})
+        for layer, counted in numbers.items():
+            metrics.expose(layer, counted)
         serving = Serving(
             client,
-            admission,
+            AsyncOnlineClient(client, grace=GRACE),
             Limits(deadline=deadline_ms / 1e3, rate=rate),
             store.clock,
             metrics,
@@ -110,6 +116,7 @@ def serve(
         try:
             run(serving, listening, lambda: _started(serving, listening))
         finally:
+            client.close()
             log.close()
 
 

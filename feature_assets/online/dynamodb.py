@@ -94,6 +94,9 @@ class DynamoDBStore:
     `reader` and `writer` are its boto3 clients, for event hooks.
     """
 
+    keeps_deadlines = True
+    """Calls of a read with a deadline run on threads of the store, and are not waited for after it."""
+
     def __init__(
         self,
         prefix: str = "feature_assets",

@@ -92,6 +92,9 @@ class SQLiteStore:
     used in a fork of it.
     """
 
+    keeps_deadlines = True
+    """Readers wait for nobody, and between statements the time is looked at."""
+
     def __init__(self, path: str | Path, *, name: str | None = None, busy_timeout: float = 5.0) -> None:
         self.path = Path(path)
         self.target = target_of(self.path, name)

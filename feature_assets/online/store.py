@@ -107,3 +107,10 @@ class TableReads(Protocol):
         deadline: float | None = None,
     ) -> list[list[ReadResult]]:
         """As `read`, for each (table, keys) in turn."""
+
+
+@runtime_checkable
+class KeepsDeadlines(Protocol):
+    """What a store declares, beside `OnlineStore`, of which a read ends by its `deadline` whatever else hangs."""
+
+    keeps_deadlines: bool

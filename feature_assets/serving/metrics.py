@@ -5,6 +5,7 @@ counted elsewhere (admission, cache, breaker, stores) is read from there when it
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any, ClassVar, Final, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from feature_assets.definition.naming import SEPARATOR
 from feature_assets.errors import FeatureAssetsError, UnknownNameError
 from feature_assets.serving.answer import Answer
+from feature_assets.serving.client import OnlineClient
 from feature_assets.serving.status import Status
 
 BUCKETS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -137,6 +139,32 @@ def _counted(answer: Answer) -> dict[str, Counts]:
         prefix = column.partition(SEPARATOR)[0]
         found[prefix] = found[prefix] + counts if prefix in found else counts
     return found
+
+
+def numbers_of(client: OnlineClient) -> dict[str, Numbers]:
+    """What the layers of a client count, by layer."""
+
+    def of(layer: str) -> Numbers:
+        def numbers() -> Mapping[str, int]:
+            stats = getattr(client.stats(), layer)
+            names = [*(one.name for one in fields(stats)), "is_open"]
+            counted = {name: getattr(stats, name, None) for name in names}
+            return {
+                f"{name}_now" if name in _OF_NOW else name: value
+                for name, value in counted.items()
+                if isinstance(value, int)
+            }
+
+        return numbers
+
+    found = client.stats()
+    return {one.name: of(one.name) for one in fields(found) if getattr(found, one.name) is not None}
+
+
+_OF_NOW: Final = frozenset(
+    {"running", "waiting", "limit", "threads", "busy", "entries", "bytes", "tables", "remembered", "is_open"}
+)
+"""Counts that are of this moment, and not since the start."""
 
 
 class _Others:

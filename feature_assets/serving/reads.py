@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from feature_assets.errors import OnlineError
+from feature_assets.errors import OnlineError, StoreThrottledError
 from feature_assets.online.store import OnlineStore, ReadFailure, ReadResult, TableReads
 
 TableKeys = tuple[str, Sequence[bytes]]
@@ -55,6 +55,11 @@ class TableRead:
     results: Sequence[ReadResult]
     ages: npt.NDArray[np.int64] | None = None
     error: OnlineError | None = None
+
+
+def failure_of(error: OnlineError) -> ReadFailure:
+    """What is reported for each key of a table that could not be read, where others of it are known."""
+    return ReadFailure.THROTTLED if isinstance(error, StoreThrottledError) else ReadFailure.ERROR
 
 
 class ItemReads(Protocol):

@@ -1,131 +1,188 @@
-"""Admission: a few at once, a few waiting, the rest refused at once; nobody is begun who has given up."""
+"""How many are let in, who is next, and what becomes of those who are not."""
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+import asyncio
+from contextlib import ExitStack
+from threading import Thread
 
 import pytest
 
 from feature_assets.errors import OverloadedError
-from feature_assets.serving.admission import Admission
+from feature_assets.serving.admission import Admission, AdmissionOptions
+from feature_assets.serving.rate_limit import RateLimits, RateOptions
+
+LONG = 60.0
 
 
-class Gate:
-    """Work that goes on until it is let go; keeps in which order it was begun."""
-
+class Clock:
     def __init__(self) -> None:
-        self.begun: list[str] = []
-        self._open = threading.Event()
+        self.now = 1000.0
 
-    def work(self, name: str) -> Callable[[], str]:
-        def run() -> str:
-            self.begun.append(name)
-            assert self._open.wait(30)
-            return name
-
-        return run
-
-    def open(self) -> None:
-        self._open.set()
+    def __call__(self) -> float:
+        return self.now
 
 
-@pytest.fixture
-def admission() -> Iterator[Admission]:
-    made = Admission(2, 3)
-    yield made
-    made.close(5)
+class Door:
+    """An admission with one place, which the test holds; threads stand in line before it."""
+
+    def __init__(self, **options: float) -> None:
+        self.clock = Clock()
+        chosen = AdmissionOptions(**{"concurrency": 1, **options})  # type: ignore[arg-type] # of whole numbers too
+        self.admission = Admission(chosen, monotonic=self.clock, chance=lambda: 0.5)
+        self.inside = ExitStack()
+        self.inside.enter_context(self.admission.admitted(LONG))
+        self.order: list[str] = []
+        self.threads: list[Thread] = []
+
+    def stand(self, name: str, seconds: float = LONG) -> None:
+        before = self.admission.stats()
+
+        def enter() -> None:
+            try:
+                with self.admission.admitted(seconds):
+                    self.order.append(name)
+            except OverloadedError:
+                self.order.append(f"not {name}")
+
+        thread = Thread(target=enter, daemon=True)
+        thread.start()
+        self.threads.append(thread)
+        while (now := self.admission.stats()).waiting + now.shed == before.waiting + before.shed:
+            thread.join(0.001)
+
+    def open(self) -> list[str]:
+        self.inside.close()
+        for thread in self.threads:
+            thread.join(LONG)
+        return self.order
 
 
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.001)
+def test_the_oldest_is_next_in_a_short_burst() -> None:
+    door = Door()
+    for name in "abc":
+        door.stand(name)
+    assert door.open() == ["a", "b", "c"]
+    stats = door.admission.stats()
+    assert (stats.admitted, stats.waited, stats.shed, stats.running, stats.waiting) == (4, 3, 0, 0, 0)
 
 
-def submitted(admission: Admission, gate: Gate, names: str, deadline: float = 30.0) -> list[Future[str]]:
-    return [admission.submit(gate.work(name), deadline) for name in names]
+def test_the_newest_is_next_once_the_queue_has_not_been_empty_for_a_while() -> None:
+    door = Door(crowded=0.1)
+    for name in "abc":
+        door.stand(name)
+        door.clock.now += 0.05
+    assert door.open() == ["c", "b", "a"]
 
 
-def test_results_and_errors_come_back(admission: Admission) -> None:
-    assert admission.submit(lambda: 3, 10).result(10) == 3
-
-    def failing() -> None:
-        raise KeyError("x")
-
-    with pytest.raises(KeyError):
-        admission.submit(failing, 10).result(10)
-
-
-def test_what_finds_no_room_is_refused_at_once(admission: Admission) -> None:
-    gate = Gate()
-    running = submitted(admission, gate, "ab")
-    until(lambda: len(gate.begun) == 2)
-    waiting = submitted(admission, gate, "cde")
-    with pytest.raises(OverloadedError) as caught:
-        admission.submit(gate.work("f"), 30)
-    assert caught.value.retry_after >= 1
-    assert caught.value.retryable
-    assert admission.numbers() == {"admitted": 2, "shed": 1, "late": 0, "running_now": 2, "waiting_now": 3}
-    gate.open()
-    assert sorted(future.result(10) for future in running + waiting) == list("abcde")
-    until(lambda: admission.numbers()["running_now"] == 0)
-    assert admission.numbers()["waiting_now"] == 0
+def test_of_a_full_queue_the_oldest_goes() -> None:
+    door = Door(waiting=2)
+    for name in "abcd":
+        door.stand(name)
+    door.threads[0].join(LONG)
+    door.threads[1].join(LONG)
+    assert sorted(door.order) == ["not a", "not b"]
+    assert door.open()[2:] == ["c", "d"]
 
 
-def test_a_burst_finds_room_before_any_thread_has_woken() -> None:
-    gate, admission = Gate(), Admission(4, 0)
-    futures = submitted(admission, gate, "abcd")
+def test_who_cannot_begin_by_his_share_of_time_is_not_let_in() -> None:
+    door = Door(start_share=0.5)
+    door.stand("late", 10.0)
+    door.stand("patient", 60.0)
+    door.clock.now += 6.0
+    assert sorted(door.open()) == ["not late", "patient"]
+    assert door.admission.stats().shed == 1
+
+
+def test_nobody_waits_past_his_share_even_if_no_place_becomes_free() -> None:
+    admission = Admission(AdmissionOptions(concurrency=1), chance=lambda: 0.5)
+    with (
+        admission.admitted(LONG),
+        pytest.raises(OverloadedError, match="1 are being answered"),
+        admission.admitted(0.02),
+    ):
+        pass
+    assert admission.stats().waiting == 0
+    none = Admission(AdmissionOptions(concurrency=1, waiting=0))
+    with none.admitted(LONG), pytest.raises(OverloadedError), none.admitted(LONG):
+        pass
+
+
+def test_a_place_is_free_again_whatever_happened_in_it() -> None:
+    admission = Admission(AdmissionOptions(concurrency=1, waiting=0))
+    for _ in range(3):
+        with pytest.raises(RuntimeError), admission.admitted(LONG):
+            raise RuntimeError
+    assert admission.stats().running == 0
+
+
+def test_threads_and_loops_share_the_places() -> None:
+    async def enter() -> None:
+        admission = Admission(AdmissionOptions(concurrency=1))
+        with admission.admitted(LONG):
+            waiting = asyncio.create_task(come(admission, LONG))
+            given_up = asyncio.create_task(come(admission, 0.01))
+            cancelled = asyncio.create_task(come(admission, LONG))
+            with pytest.raises(OverloadedError):
+                await given_up
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+            assert admission.stats().waiting == 1
+        await waiting
+        assert (admission.stats().running, admission.stats().shed) == (0, 2)
+
+    async def come(admission: Admission, seconds: float) -> None:
+        async with admission.admitted_async(seconds):
+            pass
+
+    asyncio.run(enter())
+
+
+def test_who_is_cancelled_just_as_he_is_let_in_passes_his_place_on() -> None:
+    async def enter() -> None:
+        admission = Admission(AdmissionOptions(concurrency=1))
+        with admission.admitted(LONG):
+            asked = asyncio.create_task(come(admission))
+            while admission.stats().waiting == 0:  # noqa: ASYNC110 - nothing else is told of it
+                await asyncio.sleep(0)
+        # Let in by now, and not yet told so.
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        assert admission.stats().running == 0
+
+    async def come(admission: Admission) -> None:
+        async with admission.admitted_async(LONG):
+            pass
+
+    asyncio.run(enter())
+
+
+# --------------------------------------------------------------------------------------------------------- rate limits
+def test_a_caller_gets_a_burst_and_then_his_rate() -> None:
+    clock = Clock()
+    limits = RateLimits(RateOptions(per_second=10.0, burst=5.0), monotonic=clock)
+    for _ in range(5):
+        limits.require("ada")
+    with pytest.raises(OverloadedError, match="'ada' asks more than 10 times a second") as refused:
+        limits.require("ada")
+    assert refused.value.retry_after == pytest.approx(0.1)
+    limits.require("bob")
+    clock.now += refused.value.retry_after + 1e-9
+    limits.require("ada")
     with pytest.raises(OverloadedError):
-        admission.submit(gate.work("e"), 30)
-    gate.open()
-    assert [future.result(10) for future in futures] == list("abcd")
-    admission.close(5)
+        limits.require("ada", cost=3.0)
+    clock.now += 100.0
+    limits.require("ada", cost=50.0)
+    with pytest.raises(OverloadedError):
+        limits.require("ada")
+    assert limits.stats().refused == 3
 
 
-def test_the_oldest_first_while_there_is_no_crowd_and_then_the_newest() -> None:
-    for waiting, order in (("bc", "abc"), ("bcdef", "afedbc")):
-        gate, admission = Gate(), Admission(2, 10)
-        other = Gate()
-        submitted(admission, other, "x")
-        until(lambda other=other: len(other.begun) == 1)  # type: ignore[misc] # bound now
-        first = submitted(admission, gate, "a")
-        until(lambda gate=gate: len(gate.begun) == 1)  # type: ignore[misc] # bound now
-        rest = submitted(admission, gate, waiting)
-        gate.open()
-        for future in first + rest:
-            future.result(10)
-        assert "".join(gate.begun) == order
-        other.open()
-        admission.close(5)
-
-
-def test_who_has_given_up_is_not_begun(admission: Admission) -> None:
-    gate = Gate()
-    submitted(admission, gate, "ab")
-    until(lambda: len(gate.begun) == 2)
-    late = admission.submit(gate.work("c"), 0.001)
-    cancelled = admission.submit(gate.work("d"), 30)
-    assert cancelled.cancel()
-    time.sleep(0.002)
-    gate.open()
-    with pytest.raises(OverloadedError, match="before the deadline"):
-        late.result(10)
-    assert admission.submit(lambda: 1, 10).result(10) == 1
-    assert sorted(gate.begun) == ["a", "b"]
-    assert admission.numbers()["late"] == 1
-
-
-def test_what_waits_when_it_closes_is_refused_and_what_runs_ends() -> None:
-    gate, admission = Gate(), Admission(1, 3)
-    running = admission.submit(gate.work("a"), 30)
-    until(lambda: len(gate.begun) == 1)
-    waiting = admission.submit(gate.work("b"), 30)
-    threading.Timer(0.01, gate.open).start()
-    admission.close(10)
-    assert running.result(0) == "a"
-    with pytest.raises(OverloadedError, match="going down"):
-        waiting.result(0)
-    with pytest.raises(OverloadedError, match="going down"):
-        admission.submit(lambda: 1, 1)
+def test_callers_who_have_not_asked_for_longest_are_forgotten() -> None:
+    limits = RateLimits(RateOptions(per_second=1.0, burst=1.0, callers=3), monotonic=Clock())
+    for n in range(10):
+        limits.require(f"caller{n}")
+    assert limits.stats().callers == 3
+    limits.require("caller0")
+    with pytest.raises(OverloadedError):
+        limits.require("caller9")

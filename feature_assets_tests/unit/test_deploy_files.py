@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 
 from feature_assets.cli import app
 from feature_assets.errors import InputError
-from feature_assets.serving.breaker import Breaker
+from feature_assets.serving.client import OnlineClient
 from feature_assets.serving.metrics import ServingMetrics
 from feature_assets.serving.stages import STAGES
 from feature_assets.serving.status import Status
 from feature_assets.settings import Settings
 from feature_assets_tests.histories import view_of
 from feature_assets_tests.http_serving import client_of, running_server, serving_of
-from feature_assets_tests.published import Published, at
+from feature_assets_tests.published import Published, at, project_of
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
@@ -33,11 +33,11 @@ def exposed() -> str:
     """What a server exposes that has answered, refused and failed."""
     view, world = view_of("odd", {"airport": pa.string()}, {"a": pa.int64()}), Published()
     world.publish(view, [{"airport": "JFK", "event_at": at(3), "a": 1}])
-    serving = serving_of(client_of(world, view), world.clock)
-    serving.metrics.expose("breaker", Breaker().numbers)
-    serving.metrics.failed("it", InputError("x"), 0.1)
-    client = client_of(world, view, metrics=serving.metrics)
-    serving.client = client
+    metrics = ServingMetrics()
+    project = project_of(view)
+    client = OnlineClient.over(project, world.store, world.ledger, world.clock, observers=[metrics])
+    serving = serving_of(client, world.clock, metrics=metrics)
+    metrics.failed("it", InputError("x"), 0.1)
     with running_server(serving) as server:
         assert server.ask("/v1/services/it", ONE).status == 200
         assert server.ask("/v1/services/it", {}).status == 400
@@ -80,6 +80,8 @@ def test_every_stage_is_measured(exposed: str) -> None:
     assert 'feature_assets_failures_total{error="InputError",service="it"} 1.0' in exposed
     assert 'feature_assets_http_request_seconds_count{status="400",verb="read"} 1.0' in exposed
     assert "feature_assets_admission_admitted_total 1.0" in exposed
+    assert "feature_assets_cache_misses_total 1.0" in exposed
+    assert "feature_assets_guard_is_open_now 0.0" in exposed
     assert 'feature_assets_staleness_seconds{service="it",view="odd"} 0.0' in exposed
 
 

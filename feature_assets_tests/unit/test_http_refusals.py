@@ -227,7 +227,7 @@ def test_a_caller_over_its_rate_is_told_when_to_come_back() -> None:
 
 def test_what_goes_wrong_inside_is_told_by_its_id_alone() -> None:
     class Broken(OnlineClient):
-        def get(self, *_: object, **__: object) -> Any:  # noqa: ANN401 - it never returns
+        def answer(self, *_: object, **__: object) -> Any:  # noqa: ANN401 - it never returns
             raise RuntimeError("the password is hunter2")
 
     client, world, _ = world_of()

@@ -30,9 +30,9 @@ from starlette.routing import Route
 
 from feature_assets.clock import Clock
 from feature_assets.definition.service import FeatureService
-from feature_assets.serving.admission import Admission
 from feature_assets.serving.answer import Answer
-from feature_assets.serving.client import OnlineClient
+from feature_assets.serving.async_client import AsyncOnlineClient
+from feature_assets.serving.client import OnlineClient, Question
 from feature_assets.serving.http.access import ANYBODY, Key, KeysFile, Verb
 from feature_assets.serving.http.audit import Entry, record
 from feature_assets.serving.http.bodies import JSON, MEDIA_TYPES, MSGPACK, REQUEST_ID, Ask, entities_of, parse, rows_of
@@ -67,7 +67,7 @@ class Serving:
     """What the routes work with. `keys`: None: anybody may ask. `draining`: it goes down, and is not ready any more."""
 
     client: OnlineClient
-    admission: Admission
+    features: AsyncOnlineClient
     limits: Limits
     clock: Clock
     metrics: ServingMetrics
@@ -218,26 +218,25 @@ async def _features(serving: Serving, request: Request, call: _Call) -> Response
     call.id, call.entities = ask.request_id or call.id, rows_of(ask)
     columns = _columns(service, ask.features)
     serving.limits.require_size(call.entities, len(columns))
-    deadline = serving.limits.within(ask.deadline_ms)
+    question = Question(
+        entities_of(ask, service.key_columns, serving.limits),
+        service.name,
+        ask.as_of,
+        ask.consistent,
+        serving.limits.within(ask.deadline_ms),
+        ask.max_age,
+        ask.on_stale,
+        call.id,
+        call.began,
+    )
 
-    def answered() -> tuple[int, bytes]:
-        remaining = deadline - (time.perf_counter() - call.began)
-        answer = serving.client.get(
-            entities_of(ask, service.key_columns, serving.limits),
-            service=service.name,
-            as_of=ask.as_of,
-            consistent=ask.consistent,
-            deadline=max(remaining, 0.001),
-            max_age=ask.max_age,
-            on_stale=ask.on_stale,
-            request_id=call.id,
-        )
+    def told(answer: Answer) -> tuple[int, bytes]:
         content = encoded(answer, columns, media_type=accepted, detail=ask.detail, layout=ask.layout)
         answer.stages.ended("encode")
         serving.metrics.encoded(answer)
         return (503 if _is_nothing_known(answer, service) else 200), content
 
-    status, content = await _within(serving, answered, deadline, call)
+    status, content = await serving.features.answered(question, told)
     return Reply(content, status, accepted, {} if status == 200 else {"retry-after": "1"})  # noqa: PLR2004 - of HTTP
 
 
@@ -247,17 +246,9 @@ def _is_nothing_known(answer: Answer, service: FeatureService) -> bool:
     return bool(len(answer)) and all(unknown(codes).all() for codes in looked_up)
 
 
-async def _within(
-    serving: Serving, work: Callable[[], tuple[int, bytes]], deadline: float, call: _Call
-) -> tuple[int, bytes]:
-    """What the work gives, in a thread, by the deadline. Raises `ProblemError` if it takes longer."""
-    remaining = deadline - (time.perf_counter() - call.began)
-    future = asyncio.wrap_future(serving.admission.submit(work, remaining))
-    try:
-        return await asyncio.wait_for(future, max(0.0, remaining) + GRACE)
-    except TimeoutError:
-        what = f"there was no answer within {1e3 * deadline:g} ms"
-        raise ProblemError(503, "deadline", what, "ask again, or with a longer deadline_ms", 1.0) from None
+async def _within(serving: Serving, work: Callable[[], bytes], seconds: float, call: _Call, what: str) -> bytes:
+    """What the work gives, in a thread, in time."""
+    return await serving.features.within(work, seconds, time.perf_counter() - call.began, what)
 
 
 def _columns(service: FeatureService, wanted: list[str] | None) -> list[str]:
@@ -346,8 +337,9 @@ async def _explain(serving: Serving, request: Request, call: _Call) -> Response:
     if call.entities != 1:
         raise ProblemError(422, "invalid", f"{call.entities} entities are to be explained", "ask for one at a time")
     entity = {name: values[0] for name, values in columns.items()}
-    work = lambda: (200, explain(service.name, entity, ask))  # noqa: E731 - one line that is run elsewhere
-    _, content = await _within(serving, work, serving.limits.longest_deadline, call)
+    content = await _within(
+        serving, lambda: explain(service.name, entity, ask), serving.limits.longest_deadline, call, service.name
+    )
     return Reply(content)
 
 
@@ -356,7 +348,7 @@ async def _ready(serving: Serving, request: Request, call: _Call) -> Response:
     if serving.draining:
         return _json({"status": "draining"}, 503)
     try:
-        _, content = await _within(serving, lambda: (200, _standing(serving)), serving.limits.deadline, call)
+        content = await _within(serving, lambda: _standing(serving), serving.limits.deadline, call, "ready")
     except Exception as error:  # noqa: BLE001 # whatever it is, it is not ready, and says why
         problem = problem_of(error, call.id)
         return _json({"status": "not ready", "reasons": {"server": problem.message}}, 503)

@@ -12,7 +12,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from feature_assets.errors import FeatureAssetsError, InputError, OverloadedError, StaleFeaturesError, UnknownNameError
+from feature_assets.errors import (
+    FeatureAssetsError,
+    InputError,
+    OverloadedError,
+    StaleFeaturesError,
+    StoreUnreachableError,
+    UnknownNameError,
+)
 from feature_assets.serving.http.bodies import MalformedError
 from feature_assets.serving.http.limits import LimitError
 
@@ -72,6 +79,9 @@ def problem_of(error: BaseException, request_id: str) -> ProblemError:
             return ProblemError(409, "stale", error.message, error.hint or "", 1.0)
         case OverloadedError():
             return ProblemError(503, "overloaded", error.message, error.hint or "", error.retry_after)
+        case StoreUnreachableError():
+            # Of single tables it is a status; of a request only that there was no answer in time.
+            return ProblemError(503, "deadline", error.message, error.hint or "", 1.0)
         case FeatureAssetsError() if error.retryable:
             _log.warning("request %s: %s", request_id, error)
             return ProblemError(503, "unavailable", "the features cannot be had now", "ask again", 1.0)

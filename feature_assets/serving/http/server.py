@@ -62,7 +62,7 @@ def serve(serving: Serving, listening: Listening, started: Callable[[], None]) -
         what = f"{listening.address}: cannot be listened on"
         raise SettingsError(what, hint="is the port in use, or a file of TLS not readable?") from error
     finally:
-        serving.admission.close(listening.grace)
+        asyncio.run(serving.features.close())
 
 
 def config_of(serving: Serving, listening: Listening) -> uvicorn.Config:
