@@ -76,8 +76,9 @@ def profile_of(buckets: int = 2) -> FeatureView:
     )
 
 
-def spend_of(buckets: int = 2) -> FeatureView:
-    """Windows over what a user spends."""
+def spend_of(buckets: int = 2, *, ever: bool = True) -> FeatureView:
+    """Windows over what a user spends, also over all time or not."""
+    forever = [EVER] if ever else []
     return FeatureView(
         "spend",
         USER,
@@ -86,8 +87,8 @@ def spend_of(buckets: int = 2) -> FeatureView:
         order_by="sequence",
         columns=[("amount", pa.float64()), ("shop", pa.string())],
         aggregates=[
-            Aggregate("count", windows=[ONE_DAY, THREE_DAYS, YESTERDAY, EVER]),
-            Aggregate("sum", "amount", [ONE_DAY, THREE_DAYS, EVER], default=0.0),
+            Aggregate("count", windows=[ONE_DAY, THREE_DAYS, YESTERDAY, *forever]),
+            Aggregate("sum", "amount", [ONE_DAY, THREE_DAYS, *forever], default=0.0),
             Aggregate("min", "amount", THREE_DAYS),
             Aggregate("max", "amount", [ONE_DAY, YESTERDAY]),
             Aggregate("last", "shop", [ONE_DAY, THREE_DAYS]),
@@ -307,11 +308,18 @@ def events(explained: Explanation, view: str, *whys: Why) -> list[Event]:
 # --------------------------------------------------------------------------------------------------------------- naive
 
 
+def inside(explained: Explanation, name: str) -> list[Event]:
+    """The listed events that count in the window of a feature."""
+    of = feature(explained, name).window
+    assert of is not None
+    return [one for one in events(explained, "spend") if one.counted and of.label in one.windows]
+
+
 def naive(explained: Explanation, name: str) -> object:
     """A feature of the windows, from the listed events that count, one by one."""
     of = feature(explained, name).window
     assert of is not None
-    rows = [one for one in events(explained, "spend") if one.counted and of.label in one.windows]
+    rows = inside(explained, name)
     rows.sort(key=lambda one: (one.event_at, one.sequence, str(one.values["shop"])))
     values = [one.values[of.column] for one in rows if of.column is not None and one.values[of.column] is not None]
     numbers = [float(str(value)) for value in values if of.column == "amount"]
@@ -331,6 +339,21 @@ def naive(explained: Explanation, name: str) -> object:
             return distinct if distinct <= 2 else None
 
 
+def _require_winner(explained: Explanation) -> None:
+    """The row that is said to answer holds the values, and nothing that is visible is later."""
+    winner = explained.views["profile"].winner
+    answered = [one for one in explained.features if one.of == "profile" and one.event_at is not None]
+    assert (winner is not None) == bool(answered)
+    if winner is None:
+        return
+    assert {one.event_at for one in answered} == {winner.event_at}
+    visible = [one for one in events(explained, "profile") if one.visible]
+    assert max((one.event_at, one.sequence) for one in visible) == (winner.event_at, winner.sequence)
+    for one in answered:
+        held = None if winner.why is Why.EXPIRED else winner.values[one.name.removeprefix("profile__")]
+        assert one.value == (one.default if held is None else held), one.name
+
+
 def require_true(shop: Shop, explained: Explanation, entity: Mapping[str, object] = ASKED) -> None:
     """What is explained is what the reader and the loader say, and follows from the listed events."""
     trained = shop.trained(explained.as_of, entity)
@@ -338,6 +361,11 @@ def require_true(shop: Shop, explained: Explanation, entity: Mapping[str, object
         assert one.offline.value == trained[one.name], one.name
         if one.window is not None:
             assert one.value == naive(explained, one.name), one.name
+            assert one.window.events == len(inside(explained, one.name)), one.name
+    for view in explained.views:
+        at = [(one.event_at, one.sequence) for one in events(explained, view)]
+        assert at == sorted(at, reverse=True)
+    _require_winner(explained)
     if explained.source == "online":
         answer = shop.answer(entity)
         assert {one.name: one.value for one in explained.features} == answer["values"]

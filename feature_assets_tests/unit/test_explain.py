@@ -317,6 +317,72 @@ def test_what_is_shown_of_a_row_is_what_the_features_are_made_of(shop: Shop) -> 
     assert [one.values for one in events(counts, "spend")] == [{}, {}]
 
 
+def test_two_equal_records_are_two(shop: Shop) -> None:
+    again = row("ada", 20, amount=2.0, shop="b", sequence=1)
+    shop.commit(SPEND, [*SOLD, again])
+    shop.push(SPEND)
+    shop.later(hours=1)
+    explained = shop.explain()
+    require_true(shop, explained)
+    assert feature(explained, "spend__count_1d").value == 2
+    assert [(one.values["amount"], one.versions) for one in events(explained, "spend")] == [
+        (2.0, 2),
+        (2.0, 1),
+        (1.5, 2),
+    ]
+
+
+def test_exactly_the_time_to_live_is_not_expired(shop: Shop) -> None:
+    shop.clock.advance(START + timedelta(hours=9) + 3 * DAY - shop.clock.now())
+    explained = shop.explain()
+    require_true(shop, explained)
+    assert [(one.values["plan"], one.why) for one in events(explained, "profile")] == [
+        ("gold", Why.COUNTED),
+        ("free", Why.EXPIRED),
+    ]
+    shop.later(microseconds=1)
+    assert feature(shop.explain(), "profile__plan").status is Status.EXPIRED
+
+
+def test_the_end_of_a_window_is_not_in_it_and_its_start_is(shop: Shop) -> None:
+    shop.commit(SPEND, [*SOLD, row("ada", 0, amount=0.5), row("ada", 24, amount=8.0)])
+    shop.push(SPEND)
+    shop.later(hours=1)
+    explained = shop.explain()
+    require_true(shop, explained)
+    yesterday = feature(explained, "spend__count_1d_tumbling")
+    assert yesterday.window is not None
+    assert (yesterday.value, yesterday.window.events, yesterday.window.tiles) == (3, 3, 2)
+    (span,) = yesterday.window.spans
+    assert (span.start, span.end) == (START, START + DAY)
+    assert [one.values["amount"] for one in events(explained, "spend") if "1d_tumbling" in one.windows] == [
+        2.0,
+        1.5,
+        0.5,
+    ]
+
+
+def test_without_a_lifetime_the_longest_window_says_how_far_back_is_looked(shop: Shop) -> None:
+    shop.project = project_of(PROFILE, spend_of(ever=False))
+    spend = shop.project.view("spend")
+    for day in range(7):
+        sold = [row("ada", 24 * day + 0.5 + hour, amount=1.0 + hour, sequence=hour) for hour in range(0, 24, 3)]
+        shop.commit(spend, sold, day=(START + day * DAY).date())
+    shop.later(hours=5 * 24 + 7)
+    shop.push(spend)
+    shop.later(minutes=1)
+    explained = shop.explain()
+    assert explained.agrees
+    for name in ("spend__count_3d", "spend__amount_sum_3d", "spend__shop_last_3d"):
+        one = feature(explained, name)
+        assert one.value == one.offline.value == naive(explained, name)
+    assert feature(explained, "spend__count_3d").value == 30
+    found = explained.views["spend"].events
+    assert found is not None
+    assert (found.since, found.complete) == ("2024-03-02", True)
+    assert found.counts["OUTSIDE"] == 8
+
+
 def test_a_late_event_says_so_and_counts_later(shop: Shop) -> None:
     before = shop.clock.now()
     shop.later(hours=5)
