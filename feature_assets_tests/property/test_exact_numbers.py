@@ -129,6 +129,18 @@ def test_quotients_and_roots_are_next_to_the_exact_ones(one: Additive, other: Ad
             assert not near or near.is_met(answer)
 
 
+@settings(max_examples=200)
+@given(numbers(least=-30), st.integers(0, 2**31 - 1))
+def test_a_division_by_counts_is_that_by_numbers(number: Additive, count: int) -> None:
+    counts = ints([count, *range(len(number.values))][: len(number.values)])
+    scaled, sizes = rounding.scaled_sums(number), rounding.whole(counts)
+    once = rounding.quotients(scaled, sizes)
+    for times, expected in ((1, once), (2, rounding.quotients(once, sizes))):
+        found = rounding.divided(scaled, counts, times=times)
+        for name in ("high", "low", "exponent", "negative"):
+            assert getattr(found, name).tolist() == getattr(expected, name).tolist()
+
+
 @settings(max_examples=300)
 @given(st.data(), numbers())
 def test_numbers_are_read_back_by_the_documentation(data: st.DataObject, number: Additive) -> None:
