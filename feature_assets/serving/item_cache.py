@@ -145,10 +145,10 @@ class CachedReads:
         chance: Callable[[], float] | None = None,
     ) -> None:
         self._inner = inner
-        self._options = options or CacheOptions()
+        self.options = options or CacheOptions()
         self._monotonic = monotonic
         self._chance = chance or Random().random  # noqa: S311 - it spreads reads, and protects nothing
-        self._items = CachedItems(self._options.max_entries, self._options.max_bytes)
+        self._items = CachedItems(self.options.max_entries, self.options.max_bytes)
         self._tables: dict[str, _Table] = {}
         self._lock = Lock()
         self._look_at = 0.0
@@ -193,7 +193,7 @@ class CachedReads:
     def _table(self, name: str, now: float) -> _Table:
         table = self._tables.get(name)
         if table is None:
-            table = self._tables[name] = _Table(name, self._options.age_of(name))
+            table = self._tables[name] = _Table(name, self.options.age_of(name))
             self._begin_generation(table)
         table.asked_at = now
         return table
@@ -290,7 +290,7 @@ class CachedReads:
         if flight.generation != table.generation or self._tables.get(table.name) is not table:
             return
         kept = [key for key in keys if not isinstance(found[key], ReadFailure)]
-        share, chance = self._options.jitter, self._chance
+        share, chance = self.options.jitter, self._chance
         age = table.age
         read = Reading(flight.started, flight.generation, lambda: age * (1.0 - share * chance()))
         self._items.keep(table.name, kept, [found[key] for key in kept], read)
@@ -305,9 +305,9 @@ class CachedReads:
         """Forget tables that nobody has asked for: most are of versions that answer no more."""
         if now < self._look_at:
             return
-        self._look_at = now + self._options.idle / 4
+        self._look_at = now + self.options.idle / 4
         for name, table in list(self._tables.items()):
-            if now - table.asked_at > self._options.idle and not table.flights:
+            if now - table.asked_at > self.options.idle and not table.flights:
                 self._items.drop(name)
                 del self._tables[name]
 
