@@ -102,7 +102,7 @@ def _plain(secret: SecretStr | None) -> str | None:
 def _online(settings: Settings) -> OnlineStore:
     if settings.online is OnlineKind.SQLITE:
         return SQLiteStore(settings.sqlite_path)
-    from feature_assets.online.dynamodb import DynamoDBStore  # noqa: PLC0415 # boto3 takes a second; SQLite needs none of it
+    from feature_assets.online.dynamodb import DynamoDBOptions, DynamoDBStore  # noqa: PLC0415 # boto3 takes a second; SQLite needs none of it
 
     return DynamoDBStore(
         settings.dynamodb_prefix,
@@ -112,6 +112,7 @@ def _online(settings: Settings) -> OnlineStore:
         access_key_id=_plain(settings.aws_access_key_id),
         secret_access_key=_plain(settings.aws_secret_access_key),
         session_token=_plain(settings.aws_session_token),
+        options=DynamoDBOptions(transport=settings.dynamodb_transport),
     )
 
 

@@ -20,6 +20,13 @@ class OnlineKind(StrEnum):
     DYNAMODB = "dynamodb"
 
 
+class DynamoDBTransport(StrEnum):
+    """How items in DynamoDB are read and written: over connections of our own, or through boto3."""
+
+    DIRECT = "direct"
+    BOTO3 = "boto3"
+
+
 class ClockKind(StrEnum):
     """Which clock tells the time: `auto` is the replay clock if the project's root has one, else the machine's."""
 
@@ -51,6 +58,9 @@ class Settings(BaseSettings):
     dynamodb_prefix: str = Field(default="feature_assets", description="what the names of the tables start with")
     dynamodb_endpoint: str | None = Field(default=None, description="another endpoint than AWS's own")
     dynamodb_kms_key: str | None = Field(default=None, description="a KMS key to encrypt the tables with")
+    dynamodb_transport: DynamoDBTransport = Field(
+        default=DynamoDBTransport.DIRECT, description="how its items are read and written: direct or boto3"
+    )
     aws_region: str | None = Field(default=None, description="the region; default: as boto3 finds it")
     aws_access_key_id: SecretStr | None = Field(default=None)
     aws_secret_access_key: SecretStr | None = Field(default=None)

@@ -1,4 +1,4 @@
-"""What every online store promises, asked of each: in memory, SQLite, DynamoDB Local."""
+"""What every online store promises, asked of each: in memory, SQLite, DynamoDB Local by both ways to it."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ from feature_assets.online.dynamodb_client import Timeouts
 from feature_assets.online.memory import MemoryStore
 from feature_assets.online.sqlite import SQLiteStore
 from feature_assets.online.store import OnlineStore, Outcome, Put, ReadFailure, Stored, TableReads
+from feature_assets.settings import DynamoDBTransport
 from feature_assets_tests.servers.dynamodb_local import DynamoDBLocal
 
 TABLE = "carrier_hourly.0123456789"
@@ -31,7 +32,7 @@ def _sqlite(request: pytest.FixtureRequest) -> OnlineStore:
     return SQLiteStore(folder / "online.sqlite")
 
 
-def _dynamodb(request: pytest.FixtureRequest) -> OnlineStore:
+def _dynamodb(request: pytest.FixtureRequest, transport: DynamoDBTransport) -> OnlineStore:
     server: DynamoDBLocal = request.getfixturevalue("dynamodb_local").apart()
     return DynamoDBStore(
         "tests",
@@ -40,15 +41,24 @@ def _dynamodb(request: pytest.FixtureRequest) -> OnlineStore:
         access_key_id=server.access_key,
         secret_access_key=server.secret_key,
         # Time for a busy machine: nothing here is about how long a call takes.
-        options=DynamoDBOptions(Timeouts(5.0, 60.0), Timeouts(5.0, 60.0), read_budget=60.0),
+        options=DynamoDBOptions(Timeouts(5.0, 60.0), Timeouts(5.0, 60.0), read_budget=60.0, transport=transport),
     )
+
+
+def _direct(request: pytest.FixtureRequest) -> OnlineStore:
+    return _dynamodb(request, DynamoDBTransport.DIRECT)
+
+
+def _boto3(request: pytest.FixtureRequest) -> OnlineStore:
+    return _dynamodb(request, DynamoDBTransport.BOTO3)
 
 
 @pytest.fixture(
     params=[
         pytest.param(_memory, id="memory"),
         pytest.param(_sqlite, id="sqlite"),
-        pytest.param(_dynamodb, id="dynamodb", marks=pytest.mark.server),
+        pytest.param(_direct, id="dynamodb-direct", marks=pytest.mark.server),
+        pytest.param(_boto3, id="dynamodb-boto3", marks=pytest.mark.server),
     ]
 )
 def store(request: pytest.FixtureRequest) -> Iterator[OnlineStore]:
