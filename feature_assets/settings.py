@@ -6,7 +6,6 @@ It opens nothing: `feature_assets.store` does.
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,6 +18,13 @@ class OnlineKind(StrEnum):
 
     SQLITE = "sqlite"
     DYNAMODB = "dynamodb"
+
+
+class DynamoDBTransport(StrEnum):
+    """How items in DynamoDB are read and written: over connections of our own, or through boto3."""
+
+    DIRECT = "direct"
+    BOTO3 = "boto3"
 
 
 class ClockKind(StrEnum):
@@ -51,10 +57,10 @@ class Settings(BaseSettings):
     online_path: Path | None = Field(default=None, description="the SQLite file; default: online.sqlite in the root")
     dynamodb_prefix: str = Field(default="feature_assets", description="what the names of the tables start with")
     dynamodb_endpoint: str | None = Field(default=None, description="another endpoint than AWS's own")
-    dynamodb_transport: Literal["direct", "boto3"] = Field(
-        default="direct", description="direct makes DynamoDB's calls by itself, boto3 through boto3"
-    )
     dynamodb_kms_key: str | None = Field(default=None, description="a KMS key to encrypt the tables with")
+    dynamodb_transport: DynamoDBTransport = Field(
+        default=DynamoDBTransport.DIRECT, description="how its items are read and written: direct or boto3"
+    )
     aws_region: str | None = Field(default=None, description="the region; default: as boto3 finds it")
     aws_access_key_id: SecretStr | None = Field(default=None)
     aws_secret_access_key: SecretStr | None = Field(default=None)

@@ -4,37 +4,28 @@ Invariant: an answer says only what DynamoDB said. A key that it did not process
 when the budget is used up, never absent; a write whose answer was lost is UNKNOWN, and never sent again by itself.
 
 Reads are BatchGetItem, 100 keys a call, calls in parallel; several tables share calls. Writes are conditional, in
-PartiQL's BatchExecuteStatement: 25 a call, each with a condition and a verdict of its own. Botocore's own retries are
-off: they know neither the deadline nor what may be repeated. What was refused for load is sent again here, a few times
-and with jitter; whoever needs more than that gets THROTTLED, and slows down.
+PartiQL's BatchExecuteStatement: 25 a call, each with a condition and a verdict of its own. What was refused for load is
+sent again here, a few times and with jitter, and by nobody else: botocore's retries know neither the deadline nor what
+may be repeated. Whoever needs more than that gets THROTTLED, and slows down. How a call is made is the transport's.
 """
 
 import logging
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass, field
 from itertools import islice
 from threading import Lock
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
+
+from botocore.session import get_session
 
 from feature_assets.errors import InputError, SettingsError, StoreThrottledError, StoreUnreachableError
-from feature_assets.online.dynamodb_client import (
-    BotoTransport,
-    Endpoint,
-    FaultError,
-    Kind,
-    Page,
-    Timeouts,
-    Transport,
-    as_error,
-    made_clients,
-)
-from feature_assets.online.dynamodb_direct import DirectAccess, DirectTransport
+from feature_assets.online.dynamodb_client import Endpoint, FaultError, Kind, Page, as_error, made_clients
 from feature_assets.online.dynamodb_items import Verdict, outcome_of, write_statement
+from feature_assets.online.dynamodb_options import DEFAULTS, DynamoDBOptions
+from feature_assets.online.dynamodb_stats import CallStats
 from feature_assets.online.dynamodb_tables import Tables
 from feature_assets.online.store import Outcome, Put, ReadFailure, ReadResult
 
@@ -46,43 +37,16 @@ WRITES_PER_CALL: Final = 25
 FULL_PAGE_BYTES: Final = 15_000_000
 """BatchGetItem answers at most 16 MB. What a page nearly that large leaves over was not refused: it did not fit."""
 
+__all__ = ["DynamoDBOptions", "DynamoDBStore"]
+
 _log = logging.getLogger("feature_assets.online")
 _LEGAL_PREFIX: Final = re.compile(r"[a-zA-Z0-9_-]{3,100}")
 _LEGAL_TABLE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}(\.[a-z0-9]{1,32})?")
 
-TransportKind = Literal["direct", "boto3"]
 Address = tuple[str, bytes]
 """A full table name and a key."""
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class DynamoDBOptions:
-    """How the store goes about it; durations in seconds.
-
-    `read_budget`: how long a read without a deadline may go on. `attempts`: how often a call is made for what was
-    refused for load (for reads also: lost). `concurrency`: calls at once, and connections kept. `transport`: `direct`
-    makes the calls by itself, `boto3` through boto3, as it also is where a proxy is set.
-    """
-
-    read_timeouts: Timeouts = field(default_factory=lambda: Timeouts(connect=0.2, read=1.0))
-    write_timeouts: Timeouts = field(default_factory=lambda: Timeouts(connect=1.0, read=5.0))
-    read_budget: float = 2.0
-    attempts: int = 5
-    first_pause: float = 0.025
-    longest_pause: float = 0.4
-    concurrency: int = 16
-    transport: TransportKind = "direct"
-    sleep: Callable[[float], None] = time.sleep
-    jitter: Callable[[], float] = field(default_factory=lambda: secrets.SystemRandom().random)
-
-    def pause(self, failures: int) -> float:
-        """Seconds before the call after the `failures`-th failure in a row: between nothing and twice as much each."""
-        return self.jitter() * min(self.longest_pause, self.first_pause * 2.0 ** (failures - 1))
-
-
-DEFAULTS: Final = DynamoDBOptions()
 
 
 class DynamoDBStore:
@@ -91,7 +55,8 @@ class DynamoDBStore:
     Region, endpoint and credentials that are not given are found as boto3 finds them; `kms_key` encrypts new tables.
     Making one sends nothing. Raises `SettingsError` for a prefix that cannot be, and if no region is known.
 
-    `reader` and `writer` are its boto3 clients, for event hooks.
+    `stats`: what it has counted. `reader` and `writer` are its boto3 clients, for event hooks; tables are always made
+    through `writer`, items go through the two only if the transport is boto3.
     """
 
     keeps_deadlines = True
@@ -115,10 +80,13 @@ class DynamoDBStore:
                 hint="use 3 to 100 letters, digits, underscores and dashes",
             )
         endpoint = Endpoint(region, endpoint_url, access_key_id, secret_access_key, session_token)
-        self.reader, self.writer = made_clients(
-            endpoint, options.read_timeouts, options.write_timeouts, connections=options.concurrency
+        session = get_session()
+        clients = made_clients(
+            session, endpoint, options.read_timeouts, options.write_timeouts, connections=options.concurrency
         )
-        self._reading, self._writing = _transports(endpoint, self.reader, self.writer, options)
+        self.reader, self.writer = clients
+        self.stats = CallStats()
+        self._reading, self._writing = options.transports(session, endpoint, clients, self.stats)
         self._tables = Tables(self.writer, kms_key, options.sleep)
         self._prefix = f"{prefix}."
         self._options = options
@@ -196,9 +164,12 @@ class DynamoDBStore:
         for chunk in _chunks(dict.fromkeys(keys), WRITES_PER_CALL):
             pending: Sequence[bytes] = chunk
             for failures in range(1, self._options.attempts + 1):
+                self._counted_call("writes", failures)
                 try:
                     pending = self._writing.batch_delete(name, pending)
+                    self.stats.count("unprocessed", len(pending))
                 except FaultError as fault:
+                    self.stats.count(fault.kind.value)
                     if fault.kind is not Kind.THROTTLED:
                         raise as_error(f"delete items of {name}", fault) from fault
                 if not pending:
@@ -228,10 +199,12 @@ class DynamoDBStore:
         pending = chunk
         failures = 0
         while True:
+            self._counted_call("reads", failures + 1)
             try:
                 left = max(0.001, end - time.monotonic())
                 page = self._reading.batch_get(_by_table(pending), consistent=consistent, timeout=left)
             except FaultError as fault:
+                self.stats.count(fault.kind.value)
                 if fault.kind is Kind.REFUSED:
                     raise as_error("read", fault) from fault
                 cause = _READ_FAILURES[fault.kind]
@@ -242,6 +215,7 @@ class DynamoDBStore:
                     return found
                 if page.size >= FULL_PAGE_BYTES:
                     continue
+                self.stats.count("unprocessed", len(pending))
                 cause = ReadFailure.THROTTLED
             failures += 1
             pause = self._options.pause(failures)
@@ -262,6 +236,7 @@ class DynamoDBStore:
         outcomes: list[Outcome | None] = [Outcome.THROTTLED] * len(puts)
         pending = list(range(len(puts)))
         for failures in range(1, self._options.attempts + 1):
+            self._counted_call("writes", failures)
             answers = self._executed(table, [puts[at] for at in pending])
             for at, outcome in zip(pending, answers, strict=True):
                 outcomes[at] = outcome
@@ -275,10 +250,13 @@ class DynamoDBStore:
         try:
             verdicts = self._writing.batch_execute([write_statement(table, put) for put in puts])
         except FaultError as fault:
+            self.stats.count(fault.kind.value)
             if fault.kind is Kind.REFUSED:
                 _log.error("%s: table %s refused %d items: %s", self.target, table, len(puts), fault.reason)
             return [_WRITE_FAULTS[fault.kind]] * len(puts)
-        return [self._outcome(table, verdict) for verdict in verdicts]
+        outcomes = [self._outcome(table, verdict) for verdict in verdicts]
+        self.stats.count("unprocessed", outcomes.count(Outcome.THROTTLED))
+        return outcomes
 
     def _outcome(self, table: str, verdict: Verdict) -> Outcome:
         outcome = outcome_of(verdict)
@@ -287,6 +265,11 @@ class DynamoDBStore:
         return outcome
 
     # ---------------------------------------------------------------------------------------------------- common
+    def _counted_call(self, what: Literal["reads", "writes"], attempt: int) -> None:
+        self.stats.count(what)
+        if attempt > 1:
+            self.stats.count("repeats")
+
     def _full(self, table: str) -> str:
         if _LEGAL_TABLE.fullmatch(table) is None:
             raise InputError(
@@ -314,22 +297,6 @@ class DynamoDBStore:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self._options.concurrency, "dynamodb")
             return self._threads
-
-
-def _transports(
-    endpoint: Endpoint,
-    reader: Any,  # noqa: ANN401 - botocore makes its clients at run time
-    writer: Any,  # noqa: ANN401 - likewise
-    options: DynamoDBOptions,
-) -> tuple[Transport, Transport]:
-    """How reads and writes are made."""
-    access = DirectAccess.of(endpoint, reader)
-    if options.transport == "boto3" or not access.is_possible:
-        return BotoTransport(reader), BotoTransport(writer)
-    return (
-        DirectTransport(access, options.read_timeouts, options.concurrency),
-        DirectTransport(access, options.write_timeouts, options.concurrency),
-    )
 
 
 _READ_FAILURES: Final = {

@@ -3,7 +3,8 @@
 Invariant: every failure is of one kind, and the kind says whether the call may have had an effect. Nothing is retried
 here: whoever calls knows the deadline, and whether a repetition is harmless. Credentials appear in no message or repr.
 
-`Transport` is all that reading and writing items needs of a client; a faster one can take this one's place.
+`Transport` is all that reading and writing items needs of a client. `BotoTransport` is the one to compare with; the one
+that is used, unless told otherwise, is in `dynamodb_direct`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.parsers import ResponseParserError
+from botocore.session import Session
 
 from feature_assets.errors import (
     OnlineError,
@@ -97,7 +99,7 @@ class Transport(Protocol):
     """The data plane. Tables by their full names; raises `FaultError`."""
 
     def batch_get(self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool, timeout: float | None = None) -> Page:
-        """One BatchGetItem: up to 100 keys, each once. `timeout`: seconds, if less than usual; some cannot tell."""
+        """One BatchGetItem: up to 100 keys, each once. `timeout`: seconds after which nobody wants the answer."""
 
     def batch_execute(self, statements: Sequence[Statement]) -> Sequence[Verdict]:
         """One BatchExecuteStatement: up to 25 statements, each of another item."""
@@ -110,13 +112,18 @@ class Transport(Protocol):
 
 
 class BotoTransport:
-    """The data plane through one boto3 client."""
+    """The data plane through one boto3 client. Its calls have the client's timeouts, whatever a caller has left."""
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401 - botocore makes its clients at run time
         self._client = client
 
-    def batch_get(self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool, timeout: float | None = None) -> Page:
-        del timeout
+    def batch_get(
+        self,
+        keys: Mapping[str, Sequence[bytes]],
+        *,
+        consistent: bool,
+        timeout: float | None = None,  # noqa: ARG002 - see the class
+    ) -> Page:
         request = {
             table: {
                 "Keys": [{KEY: {"B": key}} for key in wanted],
@@ -154,9 +161,9 @@ class BotoTransport:
         self._client.close()
 
 
-def made_clients(endpoint: Endpoint, *timeouts: Timeouts, connections: int) -> list[Any]:
+def made_clients(core: Session, endpoint: Endpoint, *timeouts: Timeouts, connections: int) -> list[Any]:
     """A boto3 client, which makes a call once, for each pair of timeouts. Raises `SettingsError` without a region."""
-    session = boto3.session.Session()
+    session = boto3.session.Session(botocore_session=core)
     try:
         return [
             session.client(
@@ -229,16 +236,20 @@ def as_error(what: str, fault: FaultError) -> OnlineError:
     return StoreUnreachableError(message, hint="look at the endpoint, the region and the network; then try again")
 
 
-SHOWN: Final = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
+_SHOWN: Final = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
 """Codes whose messages are shown. A signature's error may quote the request with its session token."""
 _SERVER_FAILED = 500
 
 
 def _of_answer(error: ClientError) -> FaultError:
-    code = error.response.get("Error", {}).get("Code", "unknown")
-    message = error.response.get("Error", {}).get("Message", "") if code in SHOWN else ""
-    reason = f"{code}: {message}" if message else code
+    said = error.response.get("Error", {})
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", _SERVER_FAILED)
+    return fault_of(said.get("Code", "unknown"), said.get("Message", ""), status)
+
+
+def fault_of(code: str, message: str, status: int) -> FaultError:
+    """What an answer with an error means."""
+    reason = f"{code}: {message}" if message and code in _SHOWN else code
     if code in THROTTLING:
         return FaultError(Kind.THROTTLED, reason)
-    failed = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", _SERVER_FAILED) >= _SERVER_FAILED
-    return FaultError(Kind.LOST if failed else Kind.REFUSED, reason)
+    return FaultError(Kind.LOST if status >= _SERVER_FAILED else Kind.REFUSED, reason)

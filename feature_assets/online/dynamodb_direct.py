@@ -1,266 +1,208 @@
-"""The calls that the DynamoDB store makes, straight over pooled connections: what boto3 does, without its layers.
+"""The calls that the DynamoDB store makes, over kept HTTP connections of its own instead of boto3.
 
-Invariant: it answers and fails as `BotoTransport` does (one contract suite, and a comparison of both). Credentials,
-region, endpoint and signature are botocore's; the payloads are written and read here, into declared types, and an
-answer whose checksum is not the one that was sent with it is lost, not read. Nothing is repeated here but a read that
-met a connection which the server had closed meanwhile.
+Invariant: the kinds of failure and what they mean are those of `BotoTransport`, and the answers are the same. An answer
+is believed if it came whole, has the checksum that DynamoDB sent along, and reads as DynamoDB documents; else it is
+LOST. A call is sent again only if that has no second effect: at once on a fresh connection if the server had closed the
+one that was kept (a write only if not all of it was handed over), and a slow read once more beside the first.
 
-What it does not do: proxies. Where one is set for the endpoint, boto3 makes the calls.
+boto3 still says where to send it and as whom (`dynamodb_route`). Through a proxy, or to an address with a path, calls
+are left to boto3.
 """
 
-import http.client
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock, Thread
+from typing import Any, TypeVar
 from zlib import crc32
 
-import boto3
-import msgspec
-import urllib3
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-from botocore.exceptions import BotoCoreError
-from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NewConnectionError,
-    ProtocolError,
-    ReadTimeoutError,
+from botocore.session import Session
+
+from feature_assets.online import dynamodb_wire as wire
+from feature_assets.online.dynamodb_client import (
+    BotoTransport,
+    Endpoint,
+    FaultError,
+    Kind,
+    Page,
+    Timeouts,
+    Transport,
+    fault_of,
+    faults,
 )
+from feature_assets.online.dynamodb_connections import Connection, CutOffError, Place, Pool, first_of
+from feature_assets.online.dynamodb_hedging import Hedger, Hedging
+from feature_assets.online.dynamodb_http import Answer
+from feature_assets.online.dynamodb_items import Statement, Verdict
+from feature_assets.online.dynamodb_route import credentials_of, detour, route_of, tls_context
+from feature_assets.online.dynamodb_signing import Signer
+from feature_assets.online.dynamodb_stats import CallStats
 
-from feature_assets.online.dynamodb_client import SHOWN, Endpoint, FaultError, Kind, Page, Timeouts
-from feature_assets.online.dynamodb_items import KEY, SEQ, THROTTLING, VALUE, Statement, Verdict
-from feature_assets.online.store import Stored
-
-_TARGET: Final = "DynamoDB_20120810."
-_CONTENT_TYPE: Final = "application/x-amz-json-1.0"
-_SERVICE: Final = "dynamodb"
-
-
-# What is said and answered, as far as it is used. Binary is base64 in JSON, which msgspec writes and reads as bytes.
-class _Binary(msgspec.Struct, gc=False):
-    bytes_: Annotated[bytes, msgspec.Meta()] = msgspec.field(name="B")
-
-
-class _Number(msgspec.Struct, gc=False):
-    text: str = msgspec.field(name="N")
-
-
-class _Item(msgspec.Struct, gc=False):
-    key: _Binary = msgspec.field(name=KEY)
-    seq: _Number = msgspec.field(name=SEQ)
-    value: _Binary = msgspec.field(name=VALUE)
-
-
-class _Key(msgspec.Struct, gc=False):
-    key: _Binary = msgspec.field(name=KEY)
-
-
-class _Keys(msgspec.Struct, rename="pascal"):
-    keys: list[_Key] = []
-
-
-class _Got(msgspec.Struct, rename="pascal"):
-    responses: dict[str, list[_Item]] = {}
-    unprocessed_keys: dict[str, _Keys] = {}
-
-
-class _Error(msgspec.Struct, rename="pascal"):
-    code: str
-    message: str = ""
-
-
-class _Executed(msgspec.Struct, rename="pascal"):
-    error: _Error | None = None
-
-
-class _ExecutedAll(msgspec.Struct, rename="pascal"):
-    responses: list[_Executed] = []
-
-
-class _Request(msgspec.Struct, rename="pascal"):
-    delete_request: "_Delete"
-
-
-class _Delete(msgspec.Struct, rename="pascal"):
-    key: _Key
-
-
-class _Written(msgspec.Struct, rename="pascal"):
-    unprocessed_items: dict[str, list[_Request]] = {}
-
-
-class _Refusal(msgspec.Struct):
-    type_: str = msgspec.field(default="unknown", name="__type")
-    message: str = ""
-    message_: str = msgspec.field(default="", name="Message")
-
-
-_encode = msgspec.json.Encoder().encode
-_got = msgspec.json.Decoder(_Got)
-_executed = msgspec.json.Decoder(_ExecutedAll)
-_written = msgspec.json.Decoder(_Written)
-_refusal = msgspec.json.Decoder(_Refusal)
+_log = logging.getLogger("feature_assets.online")
+_OK = 200
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
-class DirectAccess:
-    """Where the calls go, and who makes them: found by botocore. `is_possible`: no proxy is in between."""
+class Line:
+    """How calls are made: within which time, how many at once, if slow reads are asked twice, and who counts them."""
 
-    url: str
-    region: str
-    credentials: Credentials | None = field(repr=False)
-    is_possible: bool
+    timeouts: Timeouts
+    connections: int
+    hedging: Hedging | None
+    stats: CallStats
 
-    @classmethod
-    def of(cls, endpoint: Endpoint, client: Any) -> "DirectAccess":  # noqa: ANN401 - botocore makes its clients at run time
-        """As the boto3 client, which was made for the same endpoint, would go."""
-        url = str(client.meta.endpoint_url)
-        known: Credentials | None
-        if endpoint.access_key_id is not None and endpoint.secret_access_key is not None:
-            known = Credentials(endpoint.access_key_id, endpoint.secret_access_key, endpoint.session_token)
-        else:
-            known = boto3.session.Session().get_credentials()
-        return cls(url, str(client.meta.region_name), known, not get_environ_proxies(url))
+
+def direct_or_boto(client: Any, session: Session, endpoint: Endpoint, line: Line) -> Transport:  # noqa: ANN401 - botocore makes its clients at run time
+    """The direct transport to where `client`, of `session`, would go; the client itself if that is no way for it."""
+    reason = detour(client)
+    if reason is None:
+        return DirectTransport(client, session, endpoint, line)
+    _log.info("DynamoDB at %s is called through boto3: %s", client.meta.endpoint_url, reason)
+    return BotoTransport(client)
 
 
 class DirectTransport:
-    """The data plane over one pool of `connections`, none of them waited for longer than `timeouts` say."""
+    """The data plane. Making one finds no credentials and sends nothing; the first call does. Any number of threads."""
 
-    def __init__(self, access: DirectAccess, timeouts: Timeouts, connections: int) -> None:
-        self._access = access
-        self._timeouts = timeouts
-        address = urlsplit(access.url)
-        options: dict[str, Any] = {"maxsize": connections, "block": True, "retries": False}
-        self._pool: urllib3.HTTPConnectionPool
-        if address.scheme == "https":
-            certificates = os.environ.get("AWS_CA_BUNDLE") or get_cert_path(True)  # noqa: FBT003 - of botocore
-            self._pool = urllib3.HTTPSConnectionPool(
-                str(address.hostname), address.port or 443, ca_certs=certificates, cert_reqs="CERT_REQUIRED", **options
-            )
-        else:
-            self._pool = urllib3.HTTPConnectionPool(str(address.hostname), address.port or 80, **options)
+    def __init__(self, client: Any, session: Session, endpoint: Endpoint, line: Line) -> None:  # noqa: ANN401 - see above
+        self._client = client
+        self._session = session
+        self._endpoint = endpoint
+        self._line = line
+        self._hedger = None if line.hedging is None else Hedger(line.hedging)
+        self._ready: tuple[Signer, Pool] | None = None
+        self._starting = Lock()
+        self._connecting = Lock()
 
     def batch_get(self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool, timeout: float | None = None) -> Page:
-        request = {
-            table: {
-                "Keys": [{KEY: {"B": key}} for key in wanted],
-                "ProjectionExpression": f"{KEY},{SEQ},{VALUE}",
-                "ConsistentRead": consistent,
-            }
-            for table, wanted in keys.items()
-        }
-        body = _encode({"RequestItems": request})
-        try:
-            content = self._call("BatchGetItem", body, timeout)
-        except _ClosedError:
-            content = self._call("BatchGetItem", body, timeout)
-        answer = _read(_got, content)
-        items: dict[tuple[str, bytes], Stored] = {}
-        size = 0
-        for table, found in answer.responses.items():
-            for item in found:
-                value = item.value.bytes_
-                size += len(value)
-                items[table, item.key.bytes_] = Stored(int(item.seq.text), value)
-        left = {table: [one.key.bytes_ for one in part.keys] for table, part in answer.unprocessed_keys.items()}
-        return Page(items, left, size)
+        request = wire.get_request(keys, consistent=consistent)
+        page = self._call("BatchGetItem", request, wire.got, repeatable=True, timeout=timeout)
+        if page.unprocessed and self._hedger is not None:
+            self._hedger.throttled()
+        return page
 
     def batch_execute(self, statements: Sequence[Statement]) -> Sequence[Verdict]:
-        request = [{"Statement": one.text, "Parameters": one.parameters} for one in statements]
-        content = self._call("BatchExecuteStatement", _encode({"Statements": request}))
-        answers = _read(_executed, content).responses
-        if len(answers) != len(statements):
-            raise FaultError(Kind.LOST, f"{len(answers)} verdicts for {len(statements)} statements")
-        return [Verdict() if one.error is None else Verdict(one.error.code, one.error.message) for one in answers]
+        request = wire.execute_request(statements)
+        return self._call("BatchExecuteStatement", request, lambda body: wire.executed(body, len(statements)))
 
     def batch_delete(self, table: str, keys: Sequence[bytes]) -> Sequence[bytes]:
-        request = [{"DeleteRequest": {"Key": {KEY: {"B": key}}}} for key in keys]
-        answer = _read(_written, self._call("BatchWriteItem", _encode({"RequestItems": {table: request}})))
-        return [one.delete_request.key.key.bytes_ for one in answer.unprocessed_items.get(table, ())]
+        request = wire.delete_request(table, keys)
+        return self._call("BatchWriteItem", request, lambda body: wire.undeleted(body, table))
 
     def close(self) -> None:
-        self._pool.close()
+        if self._ready is not None:
+            self._ready[1].close()
+        self._client.close()
 
-    def _call(self, operation: str, body: bytes, timeout: float | None = None) -> bytes:
-        """The body of a good answer. Raises `FaultError`."""
-        wait = self._timeouts.read if timeout is None else max(0.001, min(timeout, self._timeouts.read))
-        headers = self._signed(operation, body)
-        try:
-            answer = self._pool.request(
-                "POST",
-                "/",
-                body=body,
-                headers=headers,
-                timeout=urllib3.Timeout(connect=self._timeouts.connect, read=wait),
-                redirect=False,
-            )
-            content = answer.data
-        except (NewConnectionError, ConnectTimeoutError) as error:
-            raise FaultError(Kind.UNSENT, f"no connection to {self._access.url}") from error
-        except ReadTimeoutError as error:
-            raise FaultError(Kind.TIMEOUT, f"no answer within {wait:g} s from {self._access.url}") from error
-        except ProtocolError as error:
-            if any(isinstance(one, http.client.IncompleteRead) for one in (error, *error.args)):
-                raise FaultError(Kind.LOST, f"an answer of {self._access.url} broke off") from error
-            raise _ClosedError(Kind.LOST, f"{self._access.url} closed the connection") from error
-        except (HTTPError, OSError) as error:
-            raise FaultError(Kind.LOST, f"the call to {self._access.url} failed: {type(error).__name__}") from error
+    def _call(
+        self,
+        operation: str,
+        body: bytes,
+        read: Callable[[bytes], Read],
+        *,
+        repeatable: bool = False,
+        timeout: float | None = None,
+    ) -> Read:
+        """One call, and what its answer says. `timeout` bounds all but what botocore does for credentials."""
+        end = None if timeout is None else time.monotonic() + timeout
+        with faults():
+            signer, pool = self._ready or self._made_ready()
+            request = signer.signed(operation, body)
+        answer = self._exchanged(pool, request, end, repeatable=repeatable)
         checksum = answer.headers.get("x-amz-crc32")
-        if checksum is not None and checksum != str(crc32(content)):
-            raise FaultError(Kind.LOST, f"an answer of {self._access.url} is damaged")
-        if answer.status != HTTPStatus.OK:
-            raise _of_refusal(answer.status, content)
-        return content
-
-    def _signed(self, operation: str, body: bytes) -> dict[str, str]:
-        request = AWSRequest(
-            "POST",
-            self._access.url,
-            headers={"X-Amz-Target": _TARGET + operation, "Content-Type": _CONTENT_TYPE},
-            data=body,
-        )
+        if checksum is not None and checksum.strip() != str(crc32(answer.body)):
+            raise FaultError(Kind.LOST, "the answer is not the one that was sent: its checksum is another")
+        if answer.status != _OK:
+            fault = fault_of(*wire.refusal(answer.body, answer.status), answer.status)
+            if fault.kind is Kind.THROTTLED and self._hedger is not None:
+                self._hedger.throttled()
+            raise fault
         try:
-            known = self._access.credentials
-            if known is None:
-                raise FaultError(Kind.REFUSED, "Unable to locate credentials")
-            SigV4Auth(known.get_frozen_credentials(), _SERVICE, self._access.region).add_auth(request)
-        except BotoCoreError as error:
-            raise FaultError(Kind.REFUSED, str(error)) from error
-        return {name: _text(value) for name, value in request.headers.items()}
+            return read(answer.body)
+        except wire.BrokenAnswerError as error:
+            raise FaultError(Kind.LOST, f"the answer to {operation} cannot be read: {error}") from error
+
+    def _exchanged(self, pool: Pool, request: bytes, end: float | None, *, repeatable: bool) -> Answer:
+        """Over a connection of the pool; over a fresh one, if that had been closed."""
+        limit = _earlier(end, self._line.timeouts.connect + self._line.timeouts.read)
+        connection = pool.take(limit)
+        if connection is None:
+            raise FaultError(Kind.TIMEOUT if repeatable else Kind.UNSENT, "no connection was free in time")
+        try:
+            try:
+                return self._asked(pool, connection, request, end, repeatable=repeatable)
+            except CutOffError as cut:
+                if not repeatable and cut.kind is not Kind.UNSENT:
+                    raise
+                self._line.stats.count("reconnects")
+                connection.close()
+                connection.open(limit)
+                return self._asked(pool, connection, request, end, repeatable=repeatable)
+        finally:
+            pool.give(connection)
+
+    def _asked(
+        self, pool: Pool, connection: Connection, request: bytes, end: float | None, *, repeatable: bool
+    ) -> Answer:
+        limit = _earlier(end, self._line.timeouts.read)
+        connection.send(request, limit)
+        if self._hedger is None or not repeatable:
+            return connection.answer(limit)
+        began = time.monotonic()
+        patience = self._hedger.patience()
+        try:
+            if patience is None or first_of([connection], min(limit, began + patience)) is not None:
+                return connection.answer(limit)
+            return self._hedged(self._hedger, pool, connection, request, limit)
+        finally:
+            self._hedger.took(time.monotonic() - began)
+
+    def _hedged(self, hedger: Hedger, pool: Pool, first: Connection, request: bytes, limit: float) -> Answer:
+        """The answer on `first`, or on a second connection if that is faster."""
+        second = pool.spare()
+        if second is None:
+            self._connect_one_more(pool)
+            return first.answer(limit)
+        try:
+            if not hedger.spend():
+                return first.answer(limit)
+            self._line.stats.count("hedges")
+            try:
+                second.send(request, limit)
+            except FaultError:
+                return first.answer(limit)
+            winner = first_of([first, second], limit)
+            if winner is second:
+                self._line.stats.count("hedges_won")
+            return (winner or first).answer(limit)
+        finally:
+            pool.give(second)
+
+    def _connect_one_more(self, pool: Pool) -> None:
+        """For the next time; beside the read that is waiting."""
+        if self._connecting.acquire(blocking=False):
+
+            def connect() -> None:
+                try:
+                    pool.connect_one()
+                finally:
+                    self._connecting.release()
+
+            Thread(target=connect, name="dynamodb-connect", daemon=True).start()
+
+    def _made_ready(self) -> tuple[Signer, Pool]:
+        with self._starting:
+            if self._ready is None:
+                route = route_of(self._client)
+                tls = tls_context(self._session) if route.tls else None
+                place = Place(route.host, route.port, tls, self._line.timeouts.connect)
+                signer = Signer(credentials_of(self._session, self._endpoint), route.scope)
+                self._ready = (signer, Pool(place, self._line.connections))
+            return self._ready
 
 
-class _ClosedError(FaultError):
-    """The server had closed the connection: perhaps before it got anything."""
-
-
-def _read(decoder: "msgspec.json.Decoder[Any]", content: bytes) -> Any:  # noqa: ANN401 - what the decoder is of
-    try:
-        return decoder.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise FaultError(Kind.LOST, "an answer that cannot be read") from error
-
-
-def _of_refusal(status: int, content: bytes) -> FaultError:
-    try:
-        found = _refusal.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        found = _Refusal(type_=str(status))
-    code = found.type_.rpartition("#")[2]
-    message = (found.message or found.message_) if code in SHOWN else ""
-    reason = f"{code}: {message}" if message else code
-    if code in THROTTLING:
-        return FaultError(Kind.THROTTLED, reason)
-    failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return FaultError(Kind.LOST if failed else Kind.REFUSED, reason)
-
-
-def _text(value: str | bytes) -> str:
-    # Signed headers are bytes, whatever the annotation says.
-    return value if isinstance(value, str) else value.decode()
+def _earlier(end: float | None, wait: float) -> float:
+    by = time.monotonic() + wait
+    return by if end is None else min(by, end)

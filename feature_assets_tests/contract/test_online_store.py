@@ -1,4 +1,4 @@
-"""What every online store promises, asked of each: in memory, SQLite, DynamoDB Local."""
+"""What every online store promises, asked of each: in memory, SQLite, DynamoDB Local by both ways to it."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -9,11 +9,12 @@ from threading import Barrier
 import pytest
 
 from feature_assets.errors import StoreRefusedError
-from feature_assets.online.dynamodb import DynamoDBOptions, DynamoDBStore, TransportKind
+from feature_assets.online.dynamodb import DynamoDBOptions, DynamoDBStore
 from feature_assets.online.dynamodb_client import Timeouts
 from feature_assets.online.memory import MemoryStore
 from feature_assets.online.sqlite import SQLiteStore
 from feature_assets.online.store import OnlineStore, Outcome, Put, ReadFailure, Stored, TableReads
+from feature_assets.settings import DynamoDBTransport
 from feature_assets_tests.servers.dynamodb_local import DynamoDBLocal
 
 TABLE = "carrier_hourly.0123456789"
@@ -31,15 +32,7 @@ def _sqlite(request: pytest.FixtureRequest) -> OnlineStore:
     return SQLiteStore(folder / "online.sqlite")
 
 
-def _dynamodb(request: pytest.FixtureRequest) -> OnlineStore:
-    return _dynamodb_by(request, "direct")
-
-
-def _dynamodb_by_boto3(request: pytest.FixtureRequest) -> OnlineStore:
-    return _dynamodb_by(request, "boto3")
-
-
-def _dynamodb_by(request: pytest.FixtureRequest, transport: TransportKind) -> OnlineStore:
+def _dynamodb(request: pytest.FixtureRequest, transport: DynamoDBTransport) -> OnlineStore:
     server: DynamoDBLocal = request.getfixturevalue("dynamodb_local").apart()
     return DynamoDBStore(
         "tests",
@@ -52,12 +45,20 @@ def _dynamodb_by(request: pytest.FixtureRequest, transport: TransportKind) -> On
     )
 
 
+def _direct(request: pytest.FixtureRequest) -> OnlineStore:
+    return _dynamodb(request, DynamoDBTransport.DIRECT)
+
+
+def _boto3(request: pytest.FixtureRequest) -> OnlineStore:
+    return _dynamodb(request, DynamoDBTransport.BOTO3)
+
+
 @pytest.fixture(
     params=[
         pytest.param(_memory, id="memory"),
         pytest.param(_sqlite, id="sqlite"),
-        pytest.param(_dynamodb, id="dynamodb", marks=pytest.mark.server),
-        pytest.param(_dynamodb_by_boto3, id="dynamodb_by_boto3", marks=pytest.mark.server),
+        pytest.param(_direct, id="dynamodb-direct", marks=pytest.mark.server),
+        pytest.param(_boto3, id="dynamodb-boto3", marks=pytest.mark.server),
     ]
 )
 def store(request: pytest.FixtureRequest) -> Iterator[OnlineStore]:

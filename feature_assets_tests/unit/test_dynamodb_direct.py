@@ -1,251 +1,435 @@
-"""The direct transport: the same answers as through boto3, and the same words for each way in which a call can fail."""
+"""The direct transport: signatures, kept connections, answers that are not whole, second reads, deadlines."""
 
-import random
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials, RefreshableCredentials
+from botocore.session import Session
+from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_assets.clock import ManualClock
 from feature_assets.online.dynamodb import DynamoDBOptions, DynamoDBStore
-from feature_assets.online.dynamodb_client import BotoTransport, Endpoint, FaultError, Kind, Timeouts, made_clients
-from feature_assets.online.dynamodb_direct import DirectAccess, DirectTransport
+from feature_assets.online.dynamodb_client import BotoTransport, FaultError, Kind, Timeouts
+from feature_assets.online.dynamodb_direct import DirectTransport
+from feature_assets.online.dynamodb_hedging import LEARN_EVERY, Hedger, Hedging
+from feature_assets.online.dynamodb_route import route_of, tls_context
+from feature_assets.online.dynamodb_signing import Scope, Signer
 from feature_assets.online.store import Outcome, Put, ReadFailure, Stored
-from feature_assets_tests.servers.dynamodb_between import Between, Fault, between
+from feature_assets.settings import DynamoDBTransport
+from feature_assets_tests.servers.dynamodb_faults import DELETE, READ, WRITE, Faults, Mishap
 from feature_assets_tests.servers.dynamodb_local import DynamoDBLocal
-
-pytestmark = pytest.mark.server
+from feature_assets_tests.servers.dynamodb_proxy import FaultyDynamoDB, faulty_dynamodb
 
 TABLE = "carrier_hourly.0123456789"
-SECRET = "CanarySecretThatMustNotBeSeen"
+FULL = f"tests.{TABLE}"
+KEYS = [b"\x91\xa4" + f"{number:04}".encode() for number in range(1_000)]
+APPLIED, UNKNOWN = Outcome.APPLIED, Outcome.UNKNOWN
+AT = datetime(2026, 11, 25, 21, 30, tzinfo=UTC)
 PATIENT = Timeouts(5.0, 60.0)
 
 
-class Pauses(list[float]):
-    """Notes how long it was asked to sleep, and does not."""
-
-    def __call__(self, seconds: float) -> None:
-        self.append(seconds)
-
-
 @pytest.fixture
-def pauses() -> Pauses:
-    return Pauses()
+def proxy(dynamodb_local: DynamoDBLocal) -> Iterator[FaultyDynamoDB]:
+    with faulty_dynamodb(dynamodb_local.apart()) as made:
+        yield made
 
 
-def store_at(server: DynamoDBLocal, pauses: Pauses, **options: Any) -> DynamoDBStore:  # noqa: ANN401 - as the options have them
-    given: dict[str, Any] = {"read_timeouts": PATIENT, "write_timeouts": PATIENT, "read_budget": 60.0, "sleep": pauses}
+def store_at(server: DynamoDBLocal, **changes: object) -> DynamoDBStore:
+    usual = DynamoDBOptions(read_timeouts=PATIENT, write_timeouts=PATIENT, read_budget=60.0, concurrency=4)
     return DynamoDBStore(
         "tests",
         region=server.region,
         endpoint_url=server.endpoint_url,
         access_key_id=server.access_key,
         secret_access_key=server.secret_key,
-        options=DynamoDBOptions(**given | options),
+        options=replace(usual, **changes),  # type: ignore[arg-type] # checked where it is used
     )
 
 
-@pytest.fixture
-def middle(dynamodb_local: DynamoDBLocal) -> Iterator[Between]:
-    with between(dynamodb_local.apart()) as state:
-        yield state
+def filled(proxy: FaultyDynamoDB, size: int = 10) -> list[Stored]:
+    """Not through the store that is looked at."""
+    store = store_at(proxy.upstream, transport=DynamoDBTransport.BOTO3)
+    store.prepare(TABLE)
+    assert store.write(TABLE, [Put(key, 0, key * 2) for key in KEYS[:size]]) == [APPLIED] * size
+    store.close()
+    return [Stored(1, key * 2) for key in KEYS[:size]]
 
 
-@pytest.fixture
-def store(middle: Between, pauses: Pauses) -> Iterator[DynamoDBStore]:
-    made = store_at(middle.server, pauses, concurrency=1)
-    made.prepare(TABLE)
-    middle.calls.clear()
-    pauses.clear()
-    yield made
-    made.close()
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        threading.Event().wait(0.005)
 
 
-def first(middle: Between, *faults: Fault, operation: str = "BatchGetItem") -> None:
-    """The first calls of an operation go wrong so."""
-    left = list(faults)
-    middle.choose = lambda asked: left.pop(0) if left and asked == operation else None
+# ------------------------------------------------------------------------------------------------------- the signature
+def as_botocore_signs(monkeypatch: pytest.MonkeyPatch, credentials: Credentials, scope: Scope, body: bytes) -> str:
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: AT.replace(tzinfo=None))
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "DynamoDB_20120810.BatchGetItem"}
+    request = AWSRequest("POST", f"http://{scope.host}/", headers=headers, data=body)
+    SigV4Auth(credentials, scope.service, scope.region).add_auth(request)
+    return str(request.headers["Authorization"])
 
 
-KEYS = [b"key%03d" % number for number in range(250)]
-
-
-def filled(store: DynamoDBStore, keys: int = 3) -> None:
-    assert store.write(TABLE, [Put(key, 0, b"v" + key) for key in KEYS[:keys]]) == [Outcome.APPLIED] * keys
-
-
-@pytest.mark.parametrize(
-    ("fault", "calls"),
-    [("throttle", 2), ("fail", 2), ("leave over", 2), ("leave all over", 2), ("lose", 2), ("cut", 2), ("damage", 2)],
+@given(
+    body=st.binary(max_size=300),
+    token=st.none() | st.text("abcXYZ019+/=", min_size=1, max_size=80),
+    secret=st.text("abcXYZ019+/=", min_size=1, max_size=60),
+    host=st.sampled_from(
+        ["dynamodb.eu-central-1.amazonaws.com", "123456789012.ddb.us-east-1.amazonaws.com", "[::1]:8000"]
+    ),
+    region=st.sampled_from(["eu-central-1", "us-gov-west-1"]),
 )
-def test_a_read_that_went_wrong_is_made_again(
-    middle: Between, store: DynamoDBStore, pauses: Pauses, fault: Fault, calls: int
+def test_a_signature_is_the_one_that_botocore_makes(
+    body: bytes, token: str | None, secret: str, host: str, region: str
 ) -> None:
-    filled(store)
-    middle.calls.clear()
-    first(middle, fault)
-    assert store.read(TABLE, [*KEYS[:3], b"absent"]) == [Stored(1, b"v" + key) for key in KEYS[:3]] + [None]
-    assert len(middle.calls) == calls
-    # A connection that was closed is no sign of load: what a read met on it is asked for at once.
-    assert len(pauses) == (0 if fault == "lose" else 1)
+    credentials, scope = Credentials("AKIDEXAMPLE", secret, token), Scope(host, region, "dynamodb")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        expected = as_botocore_signs(monkeypatch, credentials, scope, body)
+    head, _, sent = Signer(credentials, scope, ManualClock(AT)).signed("BatchGetItem", body).partition(b"\r\n\r\n")
+    line, *named = head.decode().split("\r\n")
+    headers = dict(one.split(":", 1) for one in named)
+    assert (line, sent) == ("POST / HTTP/1.1", body)
+    assert headers["authorization"] == expected
+    assert headers["host"] == host
+    assert headers["content-length"] == str(len(body))
+    assert headers.get("x-amz-security-token") == token
 
 
+def test_what_signs_is_of_the_day_and_of_the_credentials_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    expiry = (datetime.now(tz=UTC) + timedelta(hours=6)).isoformat()
+    answers = iter(
+        {"access_key": f"KEY{at}", "secret_key": "s", "token": f"t{at}", "expiry_time": expiry} for at in range(9)
+    )
+    credentials = RefreshableCredentials.create_from_metadata(next(answers), lambda: next(answers), "test")
+    clock = ManualClock(AT)
+    signer = Signer(credentials, Scope("localhost", "eu-central-1", "dynamodb"), clock)
+    first = signer.signed("BatchGetItem", b"{}")
+    assert b"Credential=KEY0/20261125/" in first
+    assert signer.signed("BatchGetItem", b"{}") == first
+    clock.advance(timedelta(days=1))
+    assert b"Credential=KEY0/20261126/" in signer.signed("BatchGetItem", b"{}")
+    with monkeypatch.context() as due:
+        due.setattr(credentials, "refresh_needed", lambda *_, **__: True)
+        due.setattr(credentials, "_is_expired", lambda: False)
+        later = signer.signed("BatchGetItem", b"{}")
+    assert b"KEY0" not in later
+    assert b"x-amz-security-token:t0" not in later
+    assert "KEY" not in repr(signer)
+
+
+@pytest.mark.parametrize("token", ["two words", "line\r\nX-Injected: yes", "ümlaut"])
+def test_credentials_that_no_header_can_have_are_refused(token: str) -> None:
+    signer = Signer(
+        Credentials("key", "secret", token), Scope("localhost", "eu-central-1", "dynamodb"), ManualClock(AT)
+    )
+    with pytest.raises(FaultError, match="characters") as raised:
+        signer.signed("BatchGetItem", b"{}")
+    assert raised.value.kind is Kind.REFUSED
+    assert token not in str(raised.value)
+
+
+# ----------------------------------------------------------------------------------------------------------- the route
 @pytest.mark.parametrize(
-    ("fault", "failure"),
+    ("url", "account", "expected"),
     [
-        ("throttle", ReadFailure.THROTTLED),
-        ("leave all over", ReadFailure.THROTTLED),
-        ("fail", ReadFailure.ERROR),
-        ("cut", ReadFailure.ERROR),
-        ("damage", ReadFailure.ERROR),
-        ("nonsense", ReadFailure.ERROR),
-        ("hang up", ReadFailure.ERROR),
+        (None, None, ("dynamodb.eu-central-1.amazonaws.com", 443, True, "dynamodb.eu-central-1.amazonaws.com")),
+        (
+            None,
+            "123456789012",
+            ("123456789012.ddb.eu-central-1.amazonaws.com", 443, True, "123456789012.ddb.eu-central-1.amazonaws.com"),
+        ),
+        ("http://127.0.0.1:8000", None, ("127.0.0.1", 8000, False, "127.0.0.1:8000")),
+        ("https://example.test:443/", None, ("example.test", 443, True, "example.test")),
+        ("http://[::1]:8000", None, ("::1", 8000, False, "[::1]:8000")),
     ],
 )
-def test_what_goes_on_going_wrong_is_a_failure_and_never_absent(
-    middle: Between, store: DynamoDBStore, fault: Fault, failure: ReadFailure
+def test_the_endpoint_is_botocores(url: str | None, account: str | None, expected: tuple[str, int, bool, str]) -> None:
+    client = Session().create_client(
+        "dynamodb",
+        "eu-central-1",
+        endpoint_url=url,
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        aws_account_id=account,
+    )
+    route = route_of(client)
+    assert (route.host, route.port, route.tls, route.scope.host) == expected
+    assert (route.scope.region, route.scope.service) == ("eu-central-1", "dynamodb")
+
+
+def transports_of(store: DynamoDBStore) -> set[type]:
+    return {type(store._reading), type(store._writing)}  # noqa: SLF001 - which is used shows in no answer
+
+
+@pytest.mark.parametrize("case", ["plain", "proxy", "no proxy for it", "path", "boto3"])
+def test_a_detour_is_left_to_boto3(
+    case: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    filled(store)
-    middle.choose = lambda operation: fault if operation == "BatchGetItem" else None
-    assert store.read(TABLE, [*KEYS[:3], b"absent"]) == [failure] * 4
-
-
-@pytest.mark.parametrize("fault", ["lose", "cut", "damage", "nonsense", "hang up", "fail"])
-def test_a_write_without_an_answer_is_unknown_and_not_sent_again(
-    middle: Between, store: DynamoDBStore, fault: Fault
-) -> None:
-    first(middle, fault, operation="BatchExecuteStatement")
-    outcome = store.write(TABLE, [Put(KEYS[0], 0, b"x")])
-    assert outcome == [Outcome.UNKNOWN]
-    assert [call for call in middle.calls if call[0] == "BatchExecuteStatement"] == [("BatchExecuteStatement", fault)]
-    applied = fault in {"lose", "cut", "damage", "nonsense"}
-    assert store.read(TABLE, KEYS[:1]) == [Stored(1, b"x") if applied else None]
-    # Again, as whoever reads it back decides: the condition sees that it was applied.
-    assert store.write(TABLE, [Put(KEYS[0], 0, b"x")]) == [Outcome.CONFLICT if applied else Outcome.APPLIED]
-
-
-def test_a_call_may_take_no_longer_than_is_left(middle: Between, pauses: Pauses) -> None:
-    store = store_at(middle.server, pauses, concurrency=2)
-    store.prepare(TABLE)
-    middle.choose = lambda operation: "wait" if operation == "BatchGetItem" else None
-    assert store.read(TABLE, KEYS[:3], deadline=0.2) == [ReadFailure.TIMEOUT] * 3
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    if "proxy" in case:
+        monkeypatch.setenv("http_proxy", "http://user:canary@proxy.test:3128")
+    if case == "no proxy for it":
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+    url = "http://127.0.0.1:8000" + ("/under" if case == "path" else "")
+    transport = DynamoDBTransport.BOTO3 if case == "boto3" else DynamoDBTransport.DIRECT
+    with caplog.at_level(logging.INFO):
+        store = store_at(DynamoDBLocal(url, "eu-central-1", "key", "secret"), transport=transport)
+    direct = case in {"plain", "no proxy for it"}
+    assert transports_of(store) == {DirectTransport if direct else BotoTransport}
+    assert ("called through boto3" in caplog.text) == (case in {"proxy", "path"})
+    assert "canary" not in caplog.text
     store.close()
 
 
-def test_under_every_fault_at_once_nothing_unknown_is_absent(
-    dynamodb_local: DynamoDBLocal, long_drills: bool, pauses: Pauses
-) -> None:
-    """A third of the calls throttled, a third partly left over, some wholly: all writes are made, and all is found."""
-    rng = random.Random(5)
-    with between(dynamodb_local.apart()) as middle:
-        store = store_at(middle.server, pauses, attempts=12, concurrency=4)
-        store.prepare(TABLE)
-        middle.calls.clear()
-        faults: list[Fault | None] = ["throttle", "leave over", "leave all over", None]
-
-        def choose(operation: str) -> Fault | None:
-            spoiled = operation in {"BatchGetItem", "BatchExecuteStatement"}
-            return rng.choices(faults, [30, 30, 5, 35])[0] if spoiled else None
-
-        middle.choose = choose
-        todo = list(KEYS * (4 if long_drills else 1))
-        expected: Counter[bytes] = Counter()
-        for start in range(0, len(todo), 50):
-            part = todo[start : start + 50]
-            puts = [Put(key, expected[key], b"v") for key in part]
-            outcomes = store.write(TABLE, puts)
-            assert set(outcomes) == {Outcome.APPLIED}
-            expected.update(part)
-        writes = sum(operation == "BatchExecuteStatement" for operation, _ in middle.calls)
-        # A call that was throttled is made again, and no other: 1 / (1 - 0.3) calls each, with room for chance.
-        assert writes <= 1.75 * len(todo) / 25
-        for _ in range(20 if long_drills else 3):
-            found = store.read(TABLE, [*KEYS, b"absent"])
-            assert found == [Stored(expected[key], b"v") for key in KEYS] + [None]
-        assert pauses
-        assert len(set(pauses)) > len(pauses) / 2, "jittered"
-        store.close()
+def test_tls_trusts_whom_botocore_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = tls_context(Session())
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    usual = len(context.get_ca_certs())
+    assert usual > 50
+    one = tmp_path / "one.pem"
+    one.write_text(ssl.DER_cert_to_PEM_cert(context.get_ca_certs(binary_form=True)[0]))
+    for name in ("REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
+        with monkeypatch.context() as changed:
+            changed.setenv(name, str(one))
+            assert len(tls_context(Session()).get_ca_certs()) == 1
 
 
-# ------------------------------------------------------------------------------------------- the same as through boto3
+# ------------------------------------------------------------------------------------------------- answers of all kinds
+BROKEN = [
+    Mishap.TRUNCATED,
+    Mishap.CORRUPT,
+    Mishap.NO_JSON,
+    Mishap.ANOTHER_SHAPE,
+    Mishap.HTML,
+    Mishap.NEVER_ARRIVES,
+    Mishap.RESET,
+    Mishap.LOST,
+]
 
 
-@pytest.fixture(scope="module")
-def both(dynamodb_local: DynamoDBLocal) -> Iterator[tuple[DynamoDBStore, DynamoDBStore]]:
-    server = dynamodb_local.apart()
-    made = [store_at(server, Pauses(), transport=one) for one in ("direct", "boto3")]
-    for table in ("one.0123456789", "two.0123456789"):
-        made[0].prepare(table)
-        puts = [Put(key, 0, bytes([number]) * (number * 37)) for number, key in enumerate(KEYS) if number % 3]
-        assert set(made[1].write(table, puts)) == {Outcome.APPLIED}
-    yield made[0], made[1]
-    for one in made:
-        one.close()
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["one.0123456789", "two.0123456789"]), st.lists(st.sampled_from(KEYS), max_size=150)),
-        min_size=1,
-        max_size=3,
-    ),
-    st.booleans(),
-)
-def test_both_read_the_same(
-    both: tuple[DynamoDBStore, DynamoDBStore], requests: list[tuple[str, list[bytes]]], consistent: bool
-) -> None:
-    direct, boto = both
-    assert direct.read_tables(requests, consistent=consistent) == boto.read_tables(requests, consistent=consistent)
-
-
-def test_both_write_the_same(both: tuple[DynamoDBStore, DynamoDBStore]) -> None:
-    for number, store in enumerate(both):
-        key = b"written%d" % number
-        assert store.write("one.0123456789", [Put(key, 0, b"\x00\xff", 4_102_444_800_000_000)]) == [Outcome.APPLIED]
-        assert store.write("one.0123456789", [Put(key, 0, b"x")]) == [Outcome.CONFLICT]
-        assert store.write("one.0123456789", [Put(key, 1, b"y")]) == [Outcome.APPLIED]
-        assert both[1 - number].read("one.0123456789", [key]) == [Stored(2, b"y")]
-        store.delete("one.0123456789", [key])
-        assert both[1 - number].read("one.0123456789", [key]) == [None]
-
-
-def test_both_say_the_same_of_a_refusal(dynamodb_local: DynamoDBLocal) -> None:
-    server = dynamodb_local.apart()
-    endpoint = Endpoint(server.region, server.endpoint_url, server.access_key, SECRET)
-    (client,) = made_clients(endpoint, PATIENT, connections=1)
-    told = []
-    for transport in (DirectTransport(DirectAccess.of(endpoint, client), PATIENT, 1), BotoTransport(client)):
-        with pytest.raises(FaultError) as caught:
-            transport.batch_get({"tests.absent": [b"x"]}, consistent=False)
-        told.append((caught.value.kind, caught.value.reason))
-        transport.close()
-    assert told[0] == told[1]
-    assert told[0][0] is Kind.REFUSED
-    assert SECRET not in told[0][1]
-
-
-def test_credentials_are_found_as_boto3_finds_them(
-    dynamodb_local: DynamoDBLocal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = dynamodb_local.apart()
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    store = DynamoDBStore("tests", options=DynamoDBOptions(read_timeouts=PATIENT, write_timeouts=PATIENT))
-    store.prepare(TABLE)
-    assert store.write(TABLE, [Put(b"x", 0, b"y")]) == [Outcome.APPLIED]
-    assert store.read(TABLE, [b"x"]) == [Stored(1, b"y")]
-    assert server.secret_key not in repr(vars(store))
+@pytest.mark.server
+@pytest.mark.parametrize("mishap", BROKEN, ids=lambda one: one.name)
+def test_an_answer_that_is_not_whole_is_no_answer(proxy: FaultyDynamoDB, mishap: Mishap) -> None:
+    expected = filled(proxy)
+    store = store_at(proxy.server, attempts=2, sleep=lambda _: None)
+    proxy.inject(Faults(READ, mishaps=lambda call: mishap if call < 2 else None))
+    assert store.read(TABLE, [*KEYS[:10], b"nobody"]) in ([ReadFailure.ERROR] * 11, [*expected, None])
+    proxy.inject(Faults(READ, mishaps=lambda _: mishap))
+    assert store.read(TABLE, [*KEYS[:10], b"nobody"]) == [ReadFailure.ERROR] * 11
+    writes = proxy.inject(Faults(WRITE, mishaps=lambda _: mishap))
+    puts = [Put(key, 1, b"new") for key in KEYS[:10]]
+    assert store.write(TABLE, puts) == [UNKNOWN] * 10
+    assert len(writes.calls) == 1
+    # What a writer then does, which reads and writes again, is harmless.
+    proxy.inject(Faults(READ))
+    proxy.inject(Faults(WRITE))
+    carried_out = mishap not in {Mishap.NEVER_ARRIVES, Mishap.RESET}
+    again = store.write(TABLE, puts)
+    assert again == [Outcome.CONFLICT if carried_out else APPLIED] * 10
+    assert store.read(TABLE, KEYS[:10], consistent=True) == [Stored(2, b"new")] * 10
     store.close()
 
 
-def test_through_a_proxy_boto3_makes_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    endpoint = Endpoint("eu-central-1", None, "key", SECRET)
-    (client,) = made_clients(endpoint, PATIENT, connections=1)
-    assert not DirectAccess.of(endpoint, client).is_possible
-    monkeypatch.setenv("NO_PROXY", "amazonaws.com")
-    assert DirectAccess.of(endpoint, client).is_possible
-    assert SECRET not in repr(DirectAccess.of(endpoint, client))
+@pytest.mark.server
+@pytest.mark.parametrize("mishap", [Mishap.HANGS, Mishap.DRIPS], ids=lambda one: one.name)
+def test_a_deadline_ends_a_call_that_hangs_or_drips(proxy: FaultyDynamoDB, mishap: Mishap) -> None:
+    filled(proxy)
+    store = store_at(proxy.server, read_timeouts=Timeouts(5.0, 30.0), write_timeouts=Timeouts(5.0, 0.3))
+    proxy.inject(Faults(READ, mishaps=lambda _: mishap))
+    assert store.read(TABLE, KEYS[:10], deadline=0.2) == [ReadFailure.TIMEOUT] * 10
+    # The call itself has ended with the deadline, long before its own timeout.
+    began = time.monotonic()
+    until(lambda: store.stats.timeout == 1)
+    assert time.monotonic() - began < 20
+    proxy.inject(Faults(WRITE, mishaps=lambda _: mishap))
+    assert store.write(TABLE, [Put(KEYS[0], 1, b"new")]) == [UNKNOWN]
+    store.close()
+
+
+# ---------------------------------------------------------------------------------------------------- kept connections
+@pytest.mark.server
+def test_connections_are_kept_and_never_more_than_allowed(proxy: FaultyDynamoDB) -> None:
+    expected = filled(proxy, 1_000)
+    store = store_at(proxy.server, concurrency=3, hedging=Hedging(share=1.0, floor=0.0))
+    with ThreadPoolExecutor(8) as threads:
+        for found in threads.map(lambda _: store.read(TABLE, KEYS), range(24)):
+            assert found == expected
+    assert proxy.most <= 3
+    # Those of second reads that came too late are closed.
+    assert proxy.made <= 3 + store.stats.hedges + store.stats.reconnects
+    store.close()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("hedging", [None, Hedging()])
+def test_a_connection_that_was_closed_meanwhile_costs_nothing(proxy: FaultyDynamoDB, hedging: Hedging | None) -> None:
+    expected = filled(proxy)
+    store = store_at(proxy.server, hedging=hedging)
+    for operation in (READ, WRITE, DELETE):
+        proxy.inject(Faults(operation, mishaps=lambda _: Mishap.FALLS_ASLEEP))
+    for seq in range(1, 6):
+        # A write that is sent in the very moment in which the server closes is UNKNOWN; this is about after that.
+        until(lambda: proxy.open == 0)
+        assert store.read(TABLE, KEYS[:10]) == [Stored(seq, key * 2) for key in KEYS[:10]]
+        assert store.write(TABLE, [Put(key, seq, key * 2) for key in KEYS[:10]]) == [APPLIED] * 10
+    assert [one.value for one in expected] == [key * 2 for key in KEYS[:10]]
+    until(lambda: proxy.open == 0)
+    store.delete(TABLE, KEYS[:5])
+    assert (store.stats.repeats, store.stats.lost) == (0, 0)
+    store.close()
+
+
+@pytest.mark.server
+def test_a_read_on_a_kept_connection_that_breaks_is_sent_again_at_once_and_a_write_is_not(
+    proxy: FaultyDynamoDB,
+) -> None:
+    expected = filled(proxy)
+    store = store_at(proxy.server, concurrency=1)
+    assert store.read(TABLE, KEYS[:10]) == expected
+    proxy.inject(Faults(READ, mishaps=lambda call: Mishap.NEVER_ARRIVES if call == 0 else None))
+    assert store.read(TABLE, KEYS[:10]) == expected
+    assert (store.stats.reconnects, store.stats.repeats, store.stats.lost) == (1, 0, 0)
+    assert store.write(TABLE, [Put(b"k", 0, b"x")]) == [APPLIED]
+    proxy.inject(Faults(WRITE, mishaps=lambda call: Mishap.NEVER_ARRIVES if call == 0 else None))
+    assert store.write(TABLE, [Put(b"k", 1, b"y")]) == [UNKNOWN]
+    assert (store.stats.reconnects, store.stats.lost) == (1, 1)
+    store.close()
+
+
+# -------------------------------------------------------------------------------------------------------- second reads
+def warmed_up(proxy: FaultyDynamoDB, **changes: object) -> DynamoDBStore:
+    """A store with two open connections that knows what is usual, and has saved up some second reads."""
+    store = store_at(proxy.server, **changes)
+    for _ in range(LEARN_EVERY + 10):
+        store.read(TABLE, KEYS[:10])
+    proxy.inject(Faults(READ, delays=lambda _: 0.02))
+    with ThreadPoolExecutor(2) as threads:
+        while proxy.open < 2:
+            list(threads.map(lambda _: store.read(TABLE, KEYS[:10]), range(2)))
+    return store
+
+
+GENEROUS = Hedging(share=1.0, floor=0.05)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("slow", [0.0, 5.0])
+def test_a_slow_read_is_asked_a_second_time_and_the_first_answer_counts(proxy: FaultyDynamoDB, slow: float) -> None:
+    expected = filled(proxy)
+    store = warmed_up(proxy, hedging=GENEROUS)
+    before = store.stats.hedges
+    reads = proxy.inject(Faults(READ, delays=lambda call: slow if call == 0 else 0.0))
+    began = time.monotonic()
+    assert store.read(TABLE, KEYS[:10]) == expected
+    if slow:
+        assert time.monotonic() - began < slow
+        assert store.stats.hedges == before + 1
+        assert store.stats.hedges_won >= 1
+        assert len(reads.calls) == 2
+        assert reads.calls[0] == reads.calls[1]
+    assert store.read(TABLE, KEYS[:10]) == expected
+    assert store.stats.repeats == 0
+    store.close()
+
+
+@pytest.mark.server
+def test_a_second_read_that_breaks_leaves_the_first(proxy: FaultyDynamoDB) -> None:
+    expected = filled(proxy)
+    store = warmed_up(proxy, hedging=GENEROUS)
+    reads = proxy.inject(
+        Faults(
+            READ,
+            delays=lambda call: 0.5 if call == 0 else 0.0,
+            mishaps=lambda call: Mishap.NEVER_ARRIVES if call == 1 else None,
+        )
+    )
+    assert store.read(TABLE, KEYS[:10]) == expected
+    assert len(reads.calls) == 2
+    assert store.stats.lost == 0
+    store.close()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("case", ["off", "throttled", "a write"])
+def test_there_is_no_second_call(proxy: FaultyDynamoDB, case: str) -> None:
+    expected = filled(proxy)
+    hedging = None if case == "off" else replace(GENEROUS, quiet=60.0)
+    store = warmed_up(proxy, hedging=hedging, sleep=lambda _: None)
+    before = store.stats.hedges
+    if case == "throttled":
+        proxy.inject(Faults(READ, answers=lambda call: (400, "ThrottlingException") if call == 0 else None))
+        assert store.read(TABLE, KEYS[:10]) == expected
+    reads = proxy.inject(Faults(READ, delays=lambda _: 0.2))
+    writes = proxy.inject(Faults(WRITE, delays=lambda _: 0.2))
+    if case == "a write":
+        assert store.write(TABLE, [Put(b"k", 0, b"x")]) == [APPLIED]
+    else:
+        assert store.read(TABLE, KEYS[:10]) == expected
+    assert len(reads.calls) + len(writes.calls) == 1
+    assert store.stats.hedges == before
+    store.close()
+
+
+@pytest.mark.server
+def test_a_missing_second_connection_is_made_beside_the_read(proxy: FaultyDynamoDB) -> None:
+    expected = filled(proxy)
+    store = store_at(proxy.server, hedging=GENEROUS)
+    for _ in range(LEARN_EVERY + 5):
+        assert store.read(TABLE, KEYS[:10]) == expected
+    assert proxy.most <= 2
+    proxy.inject(Faults(READ, delays=lambda _: 0.3))
+    # The first of these finds none, if no read before was slow, and has one made; the next then does.
+    assert store.read(TABLE, KEYS[:10]) == expected
+    until(lambda: proxy.open == 2)
+    before = store.stats.hedges
+    assert store.read(TABLE, KEYS[:10]) == expected
+    assert store.stats.hedges == before + 1
+    store.close()
+
+
+def test_second_reads_are_rationed() -> None:
+    now = [0.0]
+    hedger = Hedger(Hedging(share=0.05, quantile=0.95, floor=0.005, quiet=1.0), lambda: now[0])
+    spent = 0
+    for read in range(2_000):
+        patience = hedger.patience()
+        assert (patience is not None) <= (read >= LEARN_EVERY)
+        spent += patience is not None and hedger.spend()
+        hedger.took(0.002)
+    assert 90 <= spent <= 100
+    # Quiet times save up for ten, not for more.
+    for _ in range(1_000):
+        hedger.patience()
+    assert sum(hedger.spend() for _ in range(50)) == 10
+
+
+def test_what_is_slow_is_learnt() -> None:
+    now = [0.0]
+    hedger = Hedger(Hedging(share=1.0, floor=0.005), lambda: now[0])
+    assert hedger.patience() is None
+    for at in range(256):
+        hedger.took(0.001 * (at % 100))
+    assert hedger.patience() == pytest.approx(0.095, abs=0.006)
+    hedger.throttled()
+    assert hedger.patience() is None
+    assert not hedger.spend()
+    now[0] = 1.0
+    assert hedger.spend()
+    for _ in range(256):
+        hedger.took(0.0001)
+    assert hedger.patience() == 0.005

@@ -1,4 +1,7 @@
-"""The DynamoDB store under what AWS does and a local server does not: throttling, partial answers, lost ones."""
+"""The DynamoDB store under what AWS does and a local server does not: throttling, partial answers, lost ones.
+
+All of it over both transports: what is said of a fault does not depend on who made the call.
+"""
 
 import logging
 import random
@@ -9,7 +12,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from botocore.awsrequest import AWSResponse
 
 from feature_assets.errors import (
     FeatureAssetsError,
@@ -19,11 +21,13 @@ from feature_assets.errors import (
     StoreThrottledError,
     StoreUnreachableError,
 )
-from feature_assets.online.dynamodb import Address, DynamoDBOptions, DynamoDBStore, TransportKind
+from feature_assets.online.dynamodb import Address, DynamoDBOptions, DynamoDBStore
 from feature_assets.online.dynamodb_client import Page, Timeouts
 from feature_assets.online.store import Outcome, Put, ReadFailure, Stored
-from feature_assets_tests.servers.dynamodb_faults import DELETE, READ, WRITE, Faults, everything, refusal
+from feature_assets.settings import DynamoDBTransport
+from feature_assets_tests.servers.dynamodb_faults import DELETE, READ, WRITE, Faults, everything
 from feature_assets_tests.servers.dynamodb_local import DynamoDBLocal
+from feature_assets_tests.servers.dynamodb_proxy import FaultyDynamoDB, faulty_dynamodb
 
 TABLE = "carrier_hourly.0123456789"
 APPLIED, CONFLICT, REFUSED = Outcome.APPLIED, Outcome.CONFLICT, Outcome.REFUSED
@@ -45,8 +49,8 @@ def pauses() -> Pauses:
     return Pauses()
 
 
-@pytest.fixture
-def options(pauses: Pauses) -> DynamoDBOptions:
+@pytest.fixture(params=DynamoDBTransport)
+def options(pauses: Pauses, request: pytest.FixtureRequest) -> DynamoDBOptions:
     # One call at a time, so that calls can be numbered; the full pause, to be seen; and time for a busy machine.
     patient = Timeouts(5.0, 60.0)
     return DynamoDBOptions(
@@ -56,8 +60,7 @@ def options(pauses: Pauses) -> DynamoDBOptions:
         read_budget=60.0,
         read_timeouts=patient,
         write_timeouts=patient,
-        # Faults are injected by botocore's hooks; those of the direct transport by a server in between.
-        transport="boto3",
+        transport=request.param,
     )
 
 
@@ -75,8 +78,14 @@ def store_at(
 
 
 @pytest.fixture
-def server(dynamodb_local: DynamoDBLocal) -> DynamoDBLocal:
-    return dynamodb_local.apart()
+def proxy(dynamodb_local: DynamoDBLocal) -> Iterator[FaultyDynamoDB]:
+    with faulty_dynamodb(dynamodb_local.apart()) as made:
+        yield made
+
+
+@pytest.fixture
+def server(proxy: FaultyDynamoDB) -> DynamoDBLocal:
+    return proxy.server
 
 
 @pytest.fixture
@@ -100,7 +109,7 @@ def filled(store: DynamoDBStore) -> list[Stored]:
 @pytest.mark.server
 @pytest.mark.parametrize("seed", range(4))
 def test_reads_get_through_throttling_and_partial_answers(
-    server: DynamoDBLocal, options: DynamoDBOptions, pauses: Pauses, seed: int
+    proxy: FaultyDynamoDB, server: DynamoDBLocal, options: DynamoDBOptions, pauses: Pauses, seed: int
 ) -> None:
     store = store_at(server, replace(options, attempts=40))
     store.prepare(TABLE)
@@ -117,7 +126,7 @@ def test_reads_get_through_throttling_and_partial_answers(
     def answers(_: int) -> tuple[int, str] | None:
         return BUSY if rng.random() < 0.2 else None
 
-    faults = Faults(READ, answers=answers, held_back=held_back).inject(store.reader)
+    faults = proxy.inject(Faults(READ, answers=answers, held_back=held_back))
     assert store.read(TABLE, [*KEYS, b"nobody"], consistent=True) == [*expected, None]
     # Never at once again, and never the whole of what was asked for.
     assert len(pauses) == len(faults.calls) - 3
@@ -127,14 +136,16 @@ def test_reads_get_through_throttling_and_partial_answers(
 
 
 @pytest.mark.server
-def test_what_is_never_processed_is_throttled_and_never_absent(store: DynamoDBStore, pauses: Pauses) -> None:
+def test_what_is_never_processed_is_throttled_and_never_absent(
+    proxy: FaultyDynamoDB, store: DynamoDBStore, pauses: Pauses
+) -> None:
     expected = filled(store)
     lost = [key for at, key in enumerate(KEYS) if at % 7 == 0]
 
     def held_back(_: int, asked: list[Any]) -> Sequence[int]:
         return [at for at, (_, key) in enumerate(asked) if key["k"]["B"] in lost]
 
-    faults = Faults(READ, held_back=held_back).inject(store.reader)
+    faults = proxy.inject(Faults(READ, held_back=held_back))
     found = store.read(TABLE, [*KEYS, b"nobody"])
     assert found == [
         *(ReadFailure.THROTTLED if key in lost else one for key, one in zip(KEYS, expected, strict=True)),
@@ -155,12 +166,12 @@ class Forgetful(DynamoDBStore):
 
 @pytest.mark.server
 def test_without_the_loop_over_unprocessed_keys_a_key_that_is_there_would_be_absent(
-    server: DynamoDBLocal, options: DynamoDBOptions
+    proxy: FaultyDynamoDB, server: DynamoDBLocal, options: DynamoDBOptions
 ) -> None:
     store = store_at(server, options, Forgetful)
     store.prepare(TABLE)
     filled(store)
-    Faults(READ, held_back=lambda call, _: range(10) if call == 0 else ()).inject(store.reader)
+    proxy.inject(Faults(READ, held_back=lambda call, _: range(10) if call == 0 else ()))
     assert store.read(TABLE, KEYS)[:10] == [None] * 10
     store.close()
 
@@ -175,10 +186,10 @@ def test_pauses_are_drawn_between_nothing_and_twice_the_last(store: DynamoDBStor
 
 
 @pytest.mark.server
-def test_a_full_page_is_continued_at_once(store: DynamoDBStore, pauses: Pauses) -> None:
+def test_a_full_page_is_continued_at_once(proxy: FaultyDynamoDB, store: DynamoDBStore, pauses: Pauses) -> None:
     large = [Put(key, 0, bytes(store.max_item_bytes)) for key in KEYS[:60]]
     assert store.write(TABLE, large) == [APPLIED] * 60
-    faults = Faults(READ).inject(store.reader)
+    faults = proxy.inject(Faults(READ))
     assert store.read(TABLE, KEYS[:60]) == [Stored(1, put.value) for put in large]
     assert len(faults.calls) == 2
     assert pauses == []
@@ -187,34 +198,35 @@ def test_a_full_page_is_continued_at_once(store: DynamoDBStore, pauses: Pauses) 
 @pytest.mark.server
 @pytest.mark.parametrize(("answer", "cause"), [(BUSY, ReadFailure.THROTTLED), (FAILED, ReadFailure.ERROR)])
 def test_reads_are_repeated_after_refusals_and_failures(
-    store: DynamoDBStore, pauses: Pauses, answer: tuple[int, str], cause: ReadFailure
+    proxy: FaultyDynamoDB, store: DynamoDBStore, pauses: Pauses, answer: tuple[int, str], cause: ReadFailure
 ) -> None:
     expected = filled(store)
-    Faults(READ, answers=lambda call: answer if call < 4 else None).inject(store.reader)
+    proxy.inject(Faults(READ, answers=lambda call: answer if call < 4 else None))
     assert store.read(TABLE, KEYS[:9]) == expected[:9]
     assert len(pauses) == 4
-    Faults(READ, answers=lambda _: answer).inject(store.reader)
+    proxy.inject(Faults(READ, answers=lambda _: answer))
     assert store.read(TABLE, KEYS[:9]) == [cause] * 9
 
 
 @pytest.mark.server
-def test_a_read_that_no_credentials_allow_is_refused_with_the_reason(store: DynamoDBStore) -> None:
-    Faults(READ, answers=lambda _: (400, "AccessDeniedException")).inject(store.reader)
+def test_a_read_that_no_credentials_allow_is_refused_with_the_reason(
+    proxy: FaultyDynamoDB, store: DynamoDBStore
+) -> None:
+    proxy.inject(Faults(READ, answers=lambda _: (400, "AccessDeniedException")))
     with pytest.raises(StoreRefusedError, match="AccessDeniedException: injected"):
         store.read(TABLE, KEYS)
 
 
 @pytest.mark.server
 @pytest.mark.parametrize("consistent", [True, False])
-def test_the_consistency_asked_for_reaches_the_server(store: DynamoDBStore, consistent: bool) -> None:
-    asked: list[bool] = []
-
-    def note(params: dict[str, Any], **_: object) -> None:
-        asked.extend(part["ConsistentRead"] for part in params["RequestItems"].values())
-
-    store.reader.meta.events.register("provide-client-params.dynamodb.BatchGetItem", note)
+def test_the_consistency_asked_for_reaches_the_server(
+    proxy: FaultyDynamoDB, store: DynamoDBStore, consistent: bool
+) -> None:
+    faults = proxy.inject(Faults(READ))
     store.read(TABLE, KEYS, consistent=consistent)
-    assert asked == [consistent] * 3
+    assert [part["ConsistentRead"] for one in faults.requests for part in one["RequestItems"].values()] == [
+        consistent
+    ] * 3
 
 
 @pytest.mark.server
@@ -234,13 +246,15 @@ def test_a_key_that_no_item_can_have_does_not_fail_the_others(
 
 # -------------------------------------------------------------------------------------------------------------- writing
 @pytest.mark.server
-def test_of_a_call_only_what_was_throttled_is_sent_again(store: DynamoDBStore, pauses: Pauses) -> None:
+def test_of_a_call_only_what_was_throttled_is_sent_again(
+    proxy: FaultyDynamoDB, store: DynamoDBStore, pauses: Pauses
+) -> None:
     rng = random.Random(7)
 
     def held_back(call: int, asked: list[Any]) -> Sequence[int]:
         return [at for at in range(len(asked)) if call % 3 < 2 and rng.random() < 0.5]
 
-    faults = Faults(WRITE, held_back=held_back).inject(store.writer)
+    faults = proxy.inject(Faults(WRITE, held_back=held_back))
     # Were an applied one sent again, it would be a conflict.
     assert filled(store) == store.read(TABLE, KEYS, consistent=True)
     assert len(faults.calls) > 10
@@ -249,22 +263,26 @@ def test_of_a_call_only_what_was_throttled_is_sent_again(store: DynamoDBStore, p
 
 @pytest.mark.server
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceeded", "RequestLimitExceeded", "ThrottlingError"])
-def test_statements_that_stay_throttled_say_so_and_were_not_executed(store: DynamoDBStore, code: str) -> None:
-    faults = Faults(WRITE, held_back=everything, code=code).inject(store.writer)
+def test_statements_that_stay_throttled_say_so_and_were_not_executed(
+    proxy: FaultyDynamoDB, store: DynamoDBStore, code: str
+) -> None:
+    faults = proxy.inject(Faults(WRITE, held_back=everything, code=code))
     assert store.write(TABLE, [Put(key, 0, b"x") for key in KEYS[:30]]) == [THROTTLED] * 30
     assert len(faults.calls) == 10
     assert store.read(TABLE, KEYS[:30], consistent=True) == [None] * 30
 
 
 @pytest.mark.server
-def test_calls_that_stay_throttled_say_so(store: DynamoDBStore) -> None:
-    Faults(WRITE, answers=lambda _: (400, "ThrottlingException")).inject(store.writer)
+def test_calls_that_stay_throttled_say_so(proxy: FaultyDynamoDB, store: DynamoDBStore) -> None:
+    proxy.inject(Faults(WRITE, answers=lambda _: (400, "ThrottlingException")))
     assert store.write(TABLE, [Put(key, 0, b"x") for key in KEYS[:30]]) == [THROTTLED] * 30
 
 
 @pytest.mark.server
-def test_a_write_whose_response_is_lost_is_unknown_and_not_repeated(store: DynamoDBStore) -> None:
-    faults = Faults(WRITE, lost=lambda call: call == 1).inject(store.writer)
+def test_a_write_whose_response_is_lost_is_unknown_and_not_repeated(
+    proxy: FaultyDynamoDB, store: DynamoDBStore
+) -> None:
+    faults = proxy.inject(Faults(WRITE, lost=lambda call: call == 1))
     puts = [Put(key, 0, key) for key in KEYS[:60]]
     assert store.write(TABLE, puts) == [APPLIED] * 25 + [UNKNOWN] * 25 + [APPLIED] * 10
     assert len(faults.calls) == 3
@@ -288,9 +306,9 @@ def test_a_write_whose_response_is_lost_is_unknown_and_not_repeated(store: Dynam
     ],
 )
 def test_each_verdict_has_its_outcome(
-    store: DynamoDBStore, code: str, outcome: Outcome, caplog: pytest.LogCaptureFixture
+    proxy: FaultyDynamoDB, store: DynamoDBStore, code: str, outcome: Outcome, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Faults(WRITE, held_back=lambda _, asked: [len(asked) - 1], code=code).inject(store.writer)
+    proxy.inject(Faults(WRITE, held_back=lambda _, asked: [len(asked) - 1], code=code))
     with caplog.at_level(logging.ERROR):
         assert store.write(TABLE, [Put(KEYS[0], 0, b"x"), Put(KEYS[1], 0, b"y")]) == [APPLIED, outcome]
     assert (code in caplog.text) == (outcome in {UNKNOWN, REFUSED})
@@ -298,9 +316,9 @@ def test_each_verdict_has_its_outcome(
 
 @pytest.mark.server
 def test_a_call_that_failed_in_the_server_is_unknown_and_one_that_was_refused_is_not(
-    store: DynamoDBStore, caplog: pytest.LogCaptureFixture
+    proxy: FaultyDynamoDB, store: DynamoDBStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    faults = Faults(WRITE, answers=lambda call: [FAILED, (400, "ValidationException")][call]).inject(store.writer)
+    faults = proxy.inject(Faults(WRITE, answers=lambda call: [FAILED, (400, "ValidationException")][call]))
     with caplog.at_level(logging.ERROR):
         assert store.write(TABLE, [Put(key, 0, b"x") for key in KEYS[:40]]) == [UNKNOWN] * 25 + [REFUSED] * 15
     assert len(faults.calls) == 2
@@ -315,13 +333,15 @@ def test_a_key_twice_in_one_call_is_the_callers_mistake(store: DynamoDBStore) ->
 
 
 @pytest.mark.server
-def test_what_is_not_deleted_is_tried_again_and_then_said(store: DynamoDBStore, pauses: Pauses) -> None:
+def test_what_is_not_deleted_is_tried_again_and_then_said(
+    proxy: FaultyDynamoDB, store: DynamoDBStore, pauses: Pauses
+) -> None:
     expected = filled(store)
-    Faults(DELETE, held_back=lambda call, asked: range(0, len(asked), 2) if call < 3 else ()).inject(store.writer)
+    proxy.inject(Faults(DELETE, held_back=lambda call, asked: range(0, len(asked), 2) if call < 3 else ()))
     store.delete(TABLE, KEYS[:20])
     assert store.read(TABLE, KEYS, consistent=True) == [None] * 20 + list(expected[20:])
     assert pauses == [0.025, 0.05, 0.1]
-    Faults(DELETE, answers=lambda _: BUSY).inject(store.writer)
+    proxy.inject(Faults(DELETE, answers=lambda _: BUSY))
     with pytest.raises(StoreThrottledError, match=r"5 items of tests\.carrier_hourly\.0123456789 are not deleted"):
         store.delete(TABLE, KEYS[20:25])
 
@@ -348,9 +368,8 @@ def at_address(address: str, options: DynamoDBOptions) -> DynamoDBStore:
     return store_at(DynamoDBLocal(address, "eu-central-1", "key", SECRET), options)
 
 
-@pytest.mark.parametrize("transport", ["direct", "boto3"])
-def test_nobody_there(nowhere: str, options: DynamoDBOptions, transport: TransportKind) -> None:
-    store = at_address(nowhere, replace(options, transport=transport))
+def test_nobody_there(nowhere: str, options: DynamoDBOptions) -> None:
+    store = at_address(nowhere, options)
     assert store.read(TABLE, KEYS[:3]) == [ReadFailure.ERROR] * 3
     with pytest.raises(StoreUnreachableError, match="nothing was written"):
         store.write(TABLE, [Put(key, 0, b"x") for key in KEYS])
@@ -360,29 +379,23 @@ def test_nobody_there(nowhere: str, options: DynamoDBOptions, transport: Transpo
     store.close()
 
 
-@pytest.mark.parametrize("transport", ["direct", "boto3"])
-def test_no_answer_is_a_timeout_for_a_read_and_unknown_for_a_write(
-    silent: str, options: DynamoDBOptions, transport: TransportKind
-) -> None:
+def test_no_answer_is_a_timeout_for_a_read_and_unknown_for_a_write(silent: str, options: DynamoDBOptions) -> None:
     quick = replace(options, read_timeouts=Timeouts(0.2, 0.05), write_timeouts=Timeouts(0.2, 0.05), attempts=2)
-    quick = replace(quick, transport=transport)
     store = at_address(silent, quick)
     assert store.read(TABLE, KEYS[:3]) == [ReadFailure.TIMEOUT] * 3
     assert store.write(TABLE, [Put(key, 0, b"x") for key in KEYS[:3]]) == [UNKNOWN] * 3
     store.close()
 
 
-@pytest.mark.parametrize("transport", ["direct", "boto3"])
-def test_a_deadline_does_not_wait_for_a_call_that_hangs(silent: str, transport: TransportKind) -> None:
+def test_a_deadline_does_not_wait_for_a_call_that_hangs(silent: str) -> None:
     """Its calls end at their own timeout, long after the answer; there are never more of them than allowed at once."""
-    store = at_address(silent, DynamoDBOptions(read_timeouts=Timeouts(0.2, 2.0), concurrency=2, transport=transport))
+    store = at_address(silent, DynamoDBOptions(read_timeouts=Timeouts(0.2, 2.0), concurrency=2))
     assert store.read(TABLE, KEYS[:3], deadline=0.05) == [ReadFailure.TIMEOUT] * 3
     assert store.read(TABLE, KEYS, deadline=0.05) == [ReadFailure.TIMEOUT] * 250
     store.close()
 
 
-@pytest.mark.parametrize("transport", ["direct", "boto3"])
-def test_a_connection_that_breaks_is_unknown_for_a_write(options: DynamoDBOptions, transport: TransportKind) -> None:
+def test_a_connection_that_breaks_is_unknown_for_a_write(options: DynamoDBOptions) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -394,8 +407,7 @@ def test_a_connection_that_breaks_is_unknown_for_a_write(options: DynamoDBOption
 
         listener = Thread(target=hang_up)
         listener.start()
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        store = at_address(address, replace(options, transport=transport))
+        store = at_address(f"http://127.0.0.1:{listening.getsockname()[1]}", options)
         assert store.write(TABLE, [Put(KEYS[0], 0, b"x")]) == [UNKNOWN]
         listener.join(timeout=10)
         store.close()
@@ -452,7 +464,7 @@ def test_a_name_that_is_none_reaches_no_statement(table: str) -> None:
 
 @pytest.mark.server
 def test_credentials_are_nowhere_to_be_seen(
-    server: DynamoDBLocal, options: DynamoDBOptions, caplog: pytest.LogCaptureFixture
+    proxy: FaultyDynamoDB, server: DynamoDBLocal, options: DynamoDBOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     secrets = ("CanaryKeyId", SECRET, "CanaryToken")
     store = DynamoDBStore(
@@ -466,13 +478,10 @@ def test_credentials_are_nowhere_to_be_seen(
     )
     seen = [repr(store), repr(vars(store)), store.target]
 
-    def signature_error(**_: object) -> AWSResponse:
-        # As a service words it: with the request as it was signed, and so with the session's token.
-        message = f"The canonical string should have been 'x-amz-security-token:{secrets[2]}'"
-        return refusal(400, "InvalidSignatureException", message)
-
-    store.reader.meta.events.register("before-send.dynamodb", signature_error)
-    store.writer.meta.events.register("before-send.dynamodb", signature_error)
+    # As a service words it: with the request as it was signed, and so with the session's token.
+    message = f"The canonical string should have been 'x-amz-security-token:{secrets[2]}'"
+    for operation in (READ, WRITE, "DescribeTable", "ListTables"):
+        proxy.inject(Faults(operation, answers=lambda _: (400, "InvalidSignatureException"), message=message))
     with caplog.at_level(logging.INFO):
         for call in (lambda: store.read(TABLE, KEYS), lambda: store.prepare(TABLE), store.tables):
             with pytest.raises(FeatureAssetsError) as raised:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from feature_assets.errors import SettingsError
-from feature_assets.settings import ClockKind, OnlineKind, Settings, load_settings
+from feature_assets.settings import ClockKind, DynamoDBTransport, OnlineKind, Settings, load_settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 SECRET = "canary-never-to-be-seen"
@@ -40,6 +40,7 @@ def test_with_nothing_set_everything_is_local_and_needs_no_account() -> None:
         ("dynamodb_prefix", "shop", "shop"),
         ("dynamodb_endpoint", "http://127.0.0.1:8000", "http://127.0.0.1:8000"),
         ("dynamodb_kms_key", "alias/shop", "alias/shop"),
+        ("dynamodb_transport", "boto3", DynamoDBTransport.BOTO3),
         ("aws_region", "eu-central-1", "eu-central-1"),
         ("s3_endpoint", "http://127.0.0.1:9000", "http://127.0.0.1:9000"),
         ("clock", "replay", ClockKind.REPLAY),
