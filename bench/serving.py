@@ -2,7 +2,8 @@
 
     python bench/serving.py [--items 5000] [--rounds 200] [--stores sqlite,dynamodb] [--no-feast] [--json]
 
-In process: a whole `OnlineClient.get` against the bare client, which reads the same items and does nothing with them.
+In process: a whole `OnlineClient.get` against the bare client, which reads the same items and does nothing with them
+(on DynamoDB it is the store itself, without what is above it).
 Over HTTP: a request on a connection that is kept, JSON both ways, the answer read whole, not parsed; against a server
 of the same make that does nothing but send an answer of that size, and against `feast serve` over the same rows in a
 store of the same kind. Throughput: answers a second over one connection and over eight, client and server on the same
@@ -35,10 +36,14 @@ from harness.served import COUNTS, Kind, fill, kinds, project
 from feature_assets.clock import SystemClock
 from feature_assets.offline.delta_ledger import ledger_of
 from feature_assets.offline.lake import Lake
+from feature_assets.online.dynamodb import DynamoDBStore
+from feature_assets.online.dynamodb_client import Timeouts
+from feature_assets.online.dynamodb_options import DynamoDBOptions
 from feature_assets.online.sqlite import SQLiteStore
 from feature_assets.online.store import OnlineStore
 from feature_assets.serving.client import OnlineClient
 from feature_assets.serving.reader import OnlineReader
+from feature_assets_tests.servers.dynamodb_local import dynamodb_local
 from feature_assets_tests.servers.process import running
 
 SIZES = (1, 100, 500)
@@ -92,6 +97,38 @@ def on_sqlite(items: int) -> Iterator[World]:
 
         yield World("sqlite", store, lake, bare, {"FEATURE_ASSETS_ROOT": str(root)}, {"type": "sqlite", "path": "f.db"})
         connection.close()
+        store.close()
+
+
+@contextmanager
+def on_dynamodb(items: int) -> Iterator[World]:
+    """DynamoDB Local, in a process of its own on this machine. The bare client is the store: items, not looked into."""
+    with dynamodb_local() as server, tempfile.TemporaryDirectory() as folder:
+        lake = Lake(folder)
+        patient = Timeouts(1.0, 30.0)
+        store = DynamoDBStore(
+            "bench",
+            region=server.region,
+            endpoint_url=server.endpoint_url,
+            access_key_id=server.access_key,
+            secret_access_key=server.secret_key,
+            options=DynamoDBOptions(patient, patient, read_budget=30.0),
+        )
+        fill(store, ledger_of(lake), items, SystemClock().now() - timedelta(minutes=5))
+
+        def bare(tables: Sequence[str], keys: Sequence[bytes]) -> int:
+            return sum(len(found) for found in store.read_tables([(table, keys) for table in tables]))
+
+        environment = {
+            **server.environment,
+            "FEATURE_ASSETS_ROOT": folder,
+            "FEATURE_ASSETS_ONLINE": "dynamodb",
+            "FEATURE_ASSETS_DYNAMODB_PREFIX": "bench",
+            "FEATURE_ASSETS_DYNAMODB_ENDPOINT": server.endpoint_url,
+            "FEATURE_ASSETS_AWS_REGION": server.region,
+        }
+        feast = {"type": "dynamodb", "region": server.region, "endpoint_url": server.endpoint_url}
+        yield World("dynamodb", store, lake, bare, environment, feast, server.environment)
         store.close()
 
 
@@ -298,7 +335,7 @@ def main() -> None:
     made.add_argument("--stores", default="sqlite,dynamodb", help="which stores, separated by commas")
     made.add_argument("--feast", action=argparse.BooleanOptionalAction, default=True, help="measure Feast's server too")
     options = made.parse_args()
-    opened = {"sqlite": on_sqlite}
+    opened = {"sqlite": on_sqlite, "dynamodb": on_dynamodb}
     figures: list[Figure] = []
     for name in options.stores.split(","):
         with opened[name](options.items) as world:
@@ -306,7 +343,7 @@ def main() -> None:
             for kind in found:
                 figures += in_process(world, kind, options)
             figures += over_http(world, found, options)
-    finish(figures, options, headline=next(one.name for one in figures if one.name.startswith("p99")))
+    finish(figures, options, headline=next((one.name for one in figures if one.name.startswith("p99")), None))
 
 
 if __name__ == "__main__":
