@@ -1,6 +1,6 @@
 """Answers of a shop through the log to a training set, by the command line; and that they are what a join says."""
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +18,10 @@ USERS = ("ada", "bob", "nobody")
 @pytest.fixture
 def spine(shop_store: FeatureStore, shop_clock: ReplayClock, tmp_path: Path) -> Path:
     """Three mornings, each with a correction of the day before the last; the rows of all answers, newest first."""
-    ids, rows, users, at = [], [], [], []
+    ids: list[str] = []
+    rows: list[int] = []
+    users: list[str] = []
+    at: list[datetime] = []
     reader = shop_store.reader()
     with shop_store.served_log() as log:
         for number in (1, 2, 3):
