@@ -63,9 +63,10 @@ class ServedTable:
         columns: tuple[str, ...],
         *,
         request_ids: pa.Array | pa.ChunkedArray | None = None,
+        after: int = 0,
         upto: int | None = None,
     ) -> pa.Table:
-        """Some columns of what was logged in the appends up to number `upto`, in their order, in their declared types.
+        """Some columns of what was logged in the appends `after < number <= upto`, in their order and declared types.
 
         `request_ids`: only the rows of these requests. A column that the service did not have yet, or had in another
         type, when a row was logged is null there. Empty if nothing was logged.
@@ -75,7 +76,7 @@ class ServedTable:
         names = tuple(place[name] for name in columns)
         wanted = pa.schema([schema.field(name) for name in names])
         matching = None if request_ids is None else pds.field(REQUEST_ID).isin(request_ids)
-        found = self._of(_with(wanted, REQUEST_ID)).read(upto=upto, matching=matching, columns=names)
+        found = self._of(_with(wanted, REQUEST_ID)).read(after=after, upto=upto, matching=matching, columns=names)
         return found.rename_columns(list(columns))
 
     def _of(self, schema: pa.Schema) -> AppendTable:

@@ -127,7 +127,7 @@ class ServedLog:
             waiting = self._counts["waiting"]
             if not self._options.rate:
                 self._count(recorded=rows, sampled_out=rows)
-            elif self._closing or (waiting and waiting + rows > self._options.queue_rows):
+            elif self._closing or (waiting and waiting + rows > self._options.queue_rows) or not self._has_thread():
                 self._count(recorded=rows, dropped=rows)
             else:
                 self._count(recorded=rows, waiting=rows)
@@ -138,11 +138,20 @@ class ServedLog:
             self._queued_since = time.monotonic()
         self._queue.append(recorded)
         self._queued_rows += rows
-        if self._thread is None:
-            self._thread = Thread(target=self._run, name="served-log", daemon=True)
-            self._thread.start()
-        elif len(self._queue) == 1 or self._is_much:
+        if len(self._queue) == 1 or self._is_much:
             self._changed.notify_all()
+
+    def _has_thread(self) -> bool:
+        """Whether there is one, by now; a process may have no room for another."""
+        if self._thread is None:
+            thread = Thread(target=self._run, name="served-log", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._last_error = f"no thread for the served log: {error}"
+                return False
+            self._thread = thread
+        return True
 
     def answered(self, answer: Answer, seconds: float) -> None:
         """As an `Observer` of a client: what it answers is logged."""
@@ -244,16 +253,24 @@ class ServedLog:
         for one in taken:
             by_service.setdefault(one.answer.service, []).append(one)
         for name, recorded in by_service.items():
-            rows = sum(len(one.answer) for one in recorded)
-            try:
-                kept = self._of(name).gather(recorded)
-            except Exception as error:  # noqa: BLE001 - if this thread died, nothing would be logged and nothing said
-                with self._changed:
-                    self._count(failed=rows, waiting=-rows)
-                    self._last_error = f"{type(error).__name__}: {error}"
-            else:
-                with self._changed:
-                    self._count(sampled_out=rows - kept, waiting=kept - rows)
+            self._gather_of(name, recorded)
+
+    def _gather_of(self, name: str, recorded: Sequence[_Recorded]) -> None:
+        rows = sum(len(one.answer) for one in recorded)
+        try:
+            kept = self._of(name).gather(recorded)
+        except Exception as error:  # noqa: BLE001 - if this thread died, nothing would be logged and nothing said
+            if len(recorded) > 1:
+                # One by one, so that what cannot be logged leaves the others as they are.
+                for one in recorded:
+                    self._gather_of(name, [one])
+                return
+            with self._changed:
+                self._count(failed=rows, waiting=-rows)
+                self._last_error = f"{type(error).__name__}: {error}"
+        else:
+            with self._changed:
+                self._count(sampled_out=rows - kept, waiting=kept - rows)
 
     def _of(self, name: str) -> ServedBatches:
         service = self._services.get(name)

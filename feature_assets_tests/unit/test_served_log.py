@@ -19,7 +19,8 @@ from feature_assets.offline.lake import Lake
 from feature_assets.offline.served_table import ServedTable
 from feature_assets.serving.answer import Answer
 from feature_assets.serving.served_log import ServedLog, ServedLogOptions, ServedLogStats
-from feature_assets_tests.answers import AS_OF, answer_of
+from feature_assets.serving.status import Status
+from feature_assets_tests.answers import AS_OF, answer_of, item_of
 from feature_assets_tests.histories import SOURCE, view_of
 
 VIEW = view_of("w", {"k": pa.string()}, {"x": pa.float64()})
@@ -169,6 +170,29 @@ def test_of_a_sample_the_rest_is_counted(lake: Lake) -> None:
     assert (served.stats.logged, served.stats.sampled_out) == (2 * len(first), 400 - 2 * len(first))
 
 
+def test_what_is_said_of_a_row_stays_with_it_in_a_sample(lake: Lake) -> None:
+    keys = [str(number) for number in range(100)]
+    items = [item_of(seq=number, n=number + 1, event_at=number) for number in range(100)]
+    given = answer_of(
+        SERVICE,
+        {"k": keys},
+        {"w__x": [float(number) for number in range(100)]},
+        statuses={"w__x": [Status.TIMEOUT if number % 3 else Status.STALE for number in range(100)]},
+        items={"w": items},
+    )
+    with log(lake, replace(PATIENT, rate=0.3)) as served:
+        served.record(answer(*keys), "before")
+        served.record(given, "one")
+    names = ("request_id", "request_row", "k", "failed", "w__x", "w__x__status", "w__meta__seq", "w__meta__cut_n")
+    rows = [row for row in ServedTable(lake, SERVICE).read(names).to_pylist() if row["request_id"] == "one"]
+    assert 10 < len(rows) < 60
+    for row in rows:
+        number = row["request_row"]
+        status = "TIMEOUT" if number % 3 else "STALE"
+        expected = ("one", number, str(number), status == "TIMEOUT", float(number), status, number, number + 1)
+        assert tuple(row[name] for name in names) == expected
+
+
 def test_with_a_rate_of_none_nothing_is_kept_and_no_thread_is_started(lake: Lake) -> None:
     before = threading.active_count()
     with log(lake, replace(PATIENT, rate=0.0)) as served:
@@ -267,6 +291,31 @@ def test_an_answer_that_is_none_of_the_projects_fails_alone(lake: Lake) -> None:
     assert logged(lake) == [("two", 0, "b")]
     assert served.stats.failed == 1
     assert "nobody" in served.stats.last_error
+
+
+def test_an_answer_that_cannot_be_logged_leaves_the_others_as_they_are(lake: Lake) -> None:
+    with log(lake) as served:
+        served.record(answer("a"), "one")
+        served.record(answer("b", "c"), "half a character: \ud800")
+        served.record(answer("d"), "three")
+        assert served.flush()
+    assert logged(lake) == [("one", 0, "a"), ("three", 0, "d")]
+    assert (served.stats.failed, served.stats.logged) == (2, 2)
+    assert "UnicodeEncodeError" in served.stats.last_error
+
+
+def test_a_process_without_room_for_a_thread_drops_and_says_so(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    served = log(lake)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        served.record(answer("a"), "one")
+    assert (served.stats.dropped, "can't start" in served.stats.last_error) == (1, True)
+    served.record(answer("b"), "two")
+    served.close()
+    assert logged(lake) == [("two", 0, "b")]
 
 
 def test_a_clock_that_fails_costs_the_log_and_not_the_answer(lake: Lake) -> None:
