@@ -248,8 +248,6 @@ class _Call:
 
     def _put(self, part: int, answers: list[TableRead] | None, error: BaseException | None) -> None:
         with self._lock:
-            if self._over:
-                return
             self._answers[part] = answers
             self._error = self._error or error
             self._left -= 1

@@ -54,6 +54,7 @@ class ServingVersions:
         self._lake = lake
         self._remembered = remembered
         self._known: dict[str, _Known] = {}
+        self._looking_up: set[str] = set()
         self._fit: dict[tuple[str, str], bool] = {}
 
     def of(self, view: FeatureView, current: str, *, fresh: bool = False) -> Serving | None:
@@ -64,11 +65,19 @@ class ServingVersions:
         """
         now = self._clock.now()
         known = self._known.get(view.name)
-        if known is not None and not fresh and timedelta(0) <= now - known.at < self._remembered:
+        # While one request looks it up, the others don't wait for the ledger: what is known still stands.
+        if known is not None and not fresh and (view.name in self._looking_up or self._is_recent(known, now)):
             return known.serving
-        serving = self._looked_up(view, current, known)
+        self._looking_up.add(view.name)
+        try:
+            serving = self._looked_up(view, current, known)
+        finally:
+            self._looking_up.discard(view.name)
         self._known[view.name] = _Known(now, serving)
         return serving
+
+    def _is_recent(self, known: _Known, now: datetime) -> bool:
+        return timedelta(0) <= now - known.at < self._remembered
 
     def _looked_up(self, view: FeatureView, current: str, known: _Known | None) -> Serving | None:
         try:

@@ -1,6 +1,6 @@
 """Which version of a view answers: the old one until the new one is filled, and never one that does not fit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -74,6 +74,35 @@ def test_what_is_remembered_is_not_asked_for_again() -> None:
     world.later(seconds=2)
     reader.get("it", ASKED)
     assert ledger.asked == 1
+
+
+def test_while_one_request_asks_the_ledger_the_others_do_not_wait_for_it() -> None:
+    class Slow(MemoryLedger):
+        meanwhile: Callable[[], object] | None = None
+        asked = 0
+
+        def rows(
+            self, *, view: str, version: str | None = None, target: str | None = None, upto: int | None = None
+        ) -> list[LedgerRow]:
+            self.asked += 1
+            meanwhile, self.meanwhile = self.meanwhile, None
+            if meanwhile is not None:
+                meanwhile()
+            return super().rows(view=view, version=version, target=target, upto=upto)
+
+    ledger = Slow()
+    view, world = carriers(), Published(ledger=ledger)
+    world.publish(view, rows(1.0))
+    reader = world.reader(view)
+    reader.get("it", ASKED)
+    world.later(seconds=6)
+    others: list[list[dict[str, object]]] = []
+    ledger.meanwhile, ledger.asked = lambda: others.append(reader.get("it", ASKED).to_pylist()), 0
+    assert reader.get("it", ASKED).to_pylist() == [{"carriers__delay": 1.0}]
+    assert (others, ledger.asked) == ([[{"carriers__delay": 1.0}]], 1)
+    world.later(seconds=6)
+    reader.get("it", ASKED)
+    assert ledger.asked == 2
 
 
 def test_of_several_old_versions_the_last_to_start_serving_answers() -> None:
