@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from feature_assets.serving.http.app import Serving
     from feature_assets.serving.http.server import Listening
 
+group = typer.Typer(help="API keys of the server: create, list, revoke.", no_args_is_help=True)
 KEYS_FILE = Path("keys.toml")
 WARM_WITHIN_S = 30.0
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -32,11 +33,10 @@ InKeys = Annotated[Path, typer.Option("--keys", envvar="FEATURE_ASSETS_KEYS", he
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(serve)
-    keys = typer.Typer(name="keys", help="API keys of the server: create, list, revoke.", no_args_is_help=True)
-    keys.command("create")(create)
-    keys.command("list")(listed)
-    keys.command("revoke")(revoke)
-    app.add_typer(keys)
+    group.command("create")(create)
+    group.command("list")(listed)
+    group.command("revoke")(revoke)
+    app.add_typer(group, name="keys")
 
 
 def serve(

@@ -13,9 +13,7 @@ from feature_assets_tests.end_to_end.pages import ROOT, blocks_of, promised, run
 PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 TEXTS = {page.stem: page.read_text(encoding="utf-8") for page in PAGES}
 COMMANDS = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
-COMMANDS |= {
-    group.name or (group.typer_instance.info.name if group.typer_instance else "") for group in app.registered_groups
-}
+COMMANDS |= {str(group.name) for group in app.registered_groups}
 
 
 @pytest.fixture
