@@ -64,13 +64,13 @@ def world_of() -> Published:
     return world
 
 
-def fuzzed(server: Server, examples: int, seed: int) -> tuple[int, str]:
-    """How many cases were tried, and what it says; raises if one failed."""
+def fuzzed(server: Server, folder: Path, examples: int, seed: int) -> tuple[int, str]:
+    """How many cases were tried, and what it says; raises if one failed. `folder`: where it keeps what it keeps."""
     command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(HERE / "schemathesis.toml")]
     options = ["--max-examples", str(examples), "--seed", str(seed), "--mode", "all", "--continue-on-failure"]
     options += ["--suppress-health-check", "all", "--no-color", "--phases", "coverage,fuzzing,stateful"]
     address = f"http://127.0.0.1:{server.port}/openapi.json"
-    done = subprocess.run([*command, "run", address, *options], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "run", address, *options], cwd=folder, capture_output=True, text=True, check=False)
     said = "\n".join(line[:300] for line in done.stdout.splitlines())
     assert done.returncode == 0, said
     found = re.search(r"^\s*(\d+) generated", done.stdout, re.MULTILINE)
@@ -79,12 +79,12 @@ def fuzzed(server: Server, examples: int, seed: int) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-def test_cases_made_from_the_document(long_drills: bool) -> None:
+def test_cases_made_from_the_document(long_drills: bool, tmp_path: Path) -> None:
     world, least = world_of(), 10_000 if long_drills else 1_000
     with running_server(serving_of(client_of(world, VIEW, PLAN), world.clock, limits=LIMITS)) as server:
         tried = 0
         for seed in range(1, 100):
-            count, _ = fuzzed(server, 400 if long_drills else 60, seed)
+            count, _ = fuzzed(server, tmp_path, 400 if long_drills else 60, seed)
             tried += count
             if tried >= least:
                 break
