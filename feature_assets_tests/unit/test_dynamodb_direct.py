@@ -315,10 +315,12 @@ def test_a_read_on_a_kept_connection_that_breaks_is_sent_again_at_once_and_a_wri
 def warmed_up(proxy: FaultyDynamoDB, **changes: object) -> DynamoDBStore:
     """A store with two open connections that knows what is usual, and has saved up some second reads."""
     store = store_at(proxy.server, **changes)
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(lambda _: store.read(TABLE, KEYS[:10]), range(2)))
     for _ in range(LEARN_EVERY + 10):
         store.read(TABLE, KEYS[:10])
+    proxy.inject(Faults(READ, delays=lambda _: 0.02))
+    with ThreadPoolExecutor(2) as threads:
+        while proxy.open < 2:
+            list(threads.map(lambda _: store.read(TABLE, KEYS[:10]), range(2)))
     return store
 
 
