@@ -1,24 +1,24 @@
 """Features of entities, read online: a whole `OnlineReader.get` against the bare client reading the same bytes.
 
 The bare client reads the same items of the same tables by the same keys, and does nothing with them: on SQLite one
-statement per view, rows fetched; on DynamoDB boto3's BatchGetItem, 100 keys a call, calls in parallel. What ours does
-beyond that: it reads the request, encodes keys, says which version answers, decodes items and values, judges each
-value, and makes columns.
+statement per view, rows fetched; on DynamoDB BatchGetItem, 100 keys a call, calls in parallel, by the direct transport
+with nothing around it. What ours does beyond that: it reads the request, encodes keys, says which version answers,
+decodes items and values, judges each value, and makes columns.
 
     python bench/online_read.py [--items 20000] [--rounds 100] [--stores sqlite,dynamodb] [--json]
 
-Each round asks for other entities, all of which are there. For DynamoDB the server's own time is noted too: the same
-requests, signed before, through a plain connection.
+Each round asks for other entities, all of which are there. For DynamoDB two more are noted: boto3's own client with the
+same calls, and the server's own time: the same requests, signed before, through a plain connection.
 """
 
 import argparse
 import http.client
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import cycle
 from pathlib import Path
@@ -30,6 +30,7 @@ import numpy as np
 import pyarrow as pa
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.config import Config
+from botocore.session import get_session
 from harness import Figure, Samples, compared, finish, parser
 
 from feature_assets.clock import ManualClock, to_us
@@ -41,7 +42,9 @@ from feature_assets.definition.view import FeatureView
 from feature_assets.offline.ledger import LedgerRow, MemoryLedger
 from feature_assets.online.codec import ValueCodec
 from feature_assets.online.dynamodb import DynamoDBOptions, DynamoDBStore
-from feature_assets.online.dynamodb_client import Timeouts
+from feature_assets.online.dynamodb_client import Endpoint, Timeouts
+from feature_assets.online.dynamodb_direct import DirectTransport, Line
+from feature_assets.online.dynamodb_stats import CallStats
 from feature_assets.online.item import (
     WATERMARK_KEY,
     BatchSection,
@@ -81,11 +84,11 @@ Part = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """The same read, by the product and by the bare client: `ours` and `bare` read the entities of one round."""
+    """The same read, by the product, the bare client, and others to look at: each reads the entities of one round."""
 
     ours: Callable[[Asked, int], object]
     bare: Callable[[Asked, int], object]
-    server: Callable[[Asked, int], object] | None = None
+    others: Mapping[str, Callable[[Asked, int], object]] = field(default_factory=dict)
 
 
 # ------------------------------------------------------------------------------------------------------------- the data
@@ -217,29 +220,51 @@ def on_dynamodb(items: int) -> Iterator[Contest]:
             aws_secret_access_key=server.secret_key,
             config=Config(max_pool_connections=16),
         )
+        endpoint = Endpoint(server.region, server.endpoint_url, server.access_key, server.secret_key)
+        line = Line(Timeouts(1.0, 30.0), 16, None, CallStats())
+        transport = DirectTransport(client, get_session(), endpoint, line)
         with ThreadPoolExecutor(16) as threads:
 
-            def call(part: Part) -> int:
+            def by_boto3(part: Part) -> int:
                 return sum(len(found) for found in client.batch_get_item(RequestItems=part)["Responses"].values())
 
-            def bare(asked: Asked, count: int) -> int:
-                parts = chunked([(table, keys[at]) for table in tables[:count] for at in asked])
-                return call(parts[0]) if len(parts) == 1 else sum(threads.map(call, parts))
+            def direct(part: Mapping[str, Sequence[bytes]]) -> int:
+                return len(transport.batch_get(part, consistent=False).items)
 
-            assert bare(range(min(items, 250)), 3) == 3 * min(items, 250)
-            yield Contest(ours, bare, server_only(server, tables, keys))
+            def boto3_only(asked: Asked, count: int) -> int:
+                parts = chunked([(table, keys[at]) for table in tables[:count] for at in asked])
+                return by_boto3(parts[0]) if len(parts) == 1 else sum(threads.map(by_boto3, parts))
+
+            def bare(asked: Asked, count: int) -> int:
+                parts = [by_table(part) for part in hundreds([(t, keys[at]) for t in tables[:count] for at in asked])]
+                return direct(parts[0]) if len(parts) == 1 else sum(threads.map(direct, parts))
+
+            for read in (boto3_only, bare):
+                assert read(range(min(items, 250)), 3) == 3 * min(items, 250)
+            yield Contest(ours, bare, {"boto3": boto3_only, "server": server_only(server, tables, keys)})
+        transport.close()
         store.close()
 
 
+def hundreds(addresses: Sequence[tuple[str, bytes]]) -> list[Sequence[tuple[str, bytes]]]:
+    """A hundred at a time."""
+    return [addresses[start : start + 100] for start in range(0, len(addresses), 100)]
+
+
+def by_table(addresses: Sequence[tuple[str, bytes]]) -> dict[str, list[bytes]]:
+    """The keys of each table."""
+    found: dict[str, list[bytes]] = {}
+    for table, key in addresses:
+        found.setdefault(table, []).append(key)
+    return found
+
+
 def chunked(addresses: Sequence[tuple[str, bytes]]) -> list[Part]:
-    """A hundred keys a call, by table."""
-    parts: list[Part] = []
-    for start in range(0, len(addresses), 100):
-        part: Part = {}
-        for table, key in addresses[start : start + 100]:
-            part.setdefault(table, {"Keys": []})["Keys"].append({"k": {"B": key}})
-        parts.append(part)
-    return parts
+    """A hundred keys a call, by table, as boto3 wants them."""
+    return [
+        {table: {"Keys": [{"k": {"B": key}} for key in keys]} for table, keys in by_table(part).items()}
+        for part in hundreds(addresses)
+    ]
 
 
 def server_only(server: DynamoDBLocal, tables: Sequence[str], keys: Sequence[bytes]) -> Callable[[Asked, int], object]:
@@ -296,8 +321,7 @@ def _figure(kind: str, contest: Contest, options: argparse.Namespace, size: int,
         return lambda: read(next(turns), count)
 
     contestants = {"ours": each(contest.ours), "bare": each(contest.bare)}
-    if contest.server is not None:
-        contestants["server"] = each(contest.server)
+    contestants |= {name: each(read) for name, read in contest.others.items()}
     # Every round once, so that statements are prepared and requests signed.
     taken = compared(contestants, rounds=options.rounds, warmup=len(rounds))
     # The ratio is of the undisturbed rounds: what else the machine does falls on both, but not in equal parts.
@@ -307,7 +331,7 @@ def _figure(kind: str, contest: Contest, options: argparse.Namespace, size: int,
 
 
 def _spread(samples: Samples) -> dict[str, float]:
-    return {"p50": samples.median, "p99": samples.percentile(99)}
+    return {"quiet": samples.quiet, "p50": samples.median, "p99": samples.percentile(99)}
 
 
 def main() -> None:

@@ -136,26 +136,29 @@ class BotoTransport:
             answer = self._client.batch_get_item(RequestItems=request)
         items: dict[tuple[str, bytes], Stored] = {}
         size = 0
-        for table, found in answer["Responses"].items():
-            for item in found:
-                value = item[VALUE]["B"]
-                size += len(value)
-                items[table, item[KEY]["B"]] = Stored(int(item[SEQ]["N"]), value)
-        left = {table: [key[KEY]["B"] for key in part["Keys"]] for table, part in answer["UnprocessedKeys"].items()}
+        with _shaped():
+            for table, found in answer["Responses"].items():
+                for item in found:
+                    value = item[VALUE]["B"]
+                    size += len(value)
+                    items[table, item[KEY]["B"]] = Stored(int(item[SEQ]["N"]), value)
+            left = {table: [key[KEY]["B"] for key in part["Keys"]] for table, part in answer["UnprocessedKeys"].items()}
         return Page(items, left, size)
 
     def batch_execute(self, statements: Sequence[Statement]) -> Sequence[Verdict]:
         request = [{"Statement": one.text, "Parameters": one.parameters} for one in statements]
         with faults():
-            answers = self._client.batch_execute_statement(Statements=request)["Responses"]
-        errors = [answer.get("Error") for answer in answers]
-        return [Verdict() if error is None else Verdict(error["Code"], error.get("Message", "")) for error in errors]
+            answer = self._client.batch_execute_statement(Statements=request)
+        with _shaped():
+            errors = [one.get("Error") for _, one in zip(statements, answer["Responses"], strict=True)]
+            return [Verdict() if one is None else Verdict(one["Code"], one.get("Message", "")) for one in errors]
 
     def batch_delete(self, table: str, keys: Sequence[bytes]) -> Sequence[bytes]:
         request = [{"DeleteRequest": {"Key": {KEY: {"B": key}}}} for key in keys]
         with faults():
             answer = self._client.batch_write_item(RequestItems={table: request})
-        return [one["DeleteRequest"]["Key"][KEY]["B"] for one in answer["UnprocessedItems"].get(table, ())]
+        with _shaped():
+            return [one["DeleteRequest"]["Key"][KEY]["B"] for one in answer["UnprocessedItems"].get(table, ())]
 
     def close(self) -> None:
         self._client.close()
@@ -215,6 +218,15 @@ def faults() -> Iterator[None]:
     except BotoCoreError as error:
         # Before anything is sent: no credentials, or parameters that botocore refuses.
         raise FaultError(Kind.REFUSED, str(error)) from error
+
+
+@contextmanager
+def _shaped() -> Iterator[None]:
+    """What botocore let pass, and is not what DynamoDB answers, is LOST."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FaultError(Kind.LOST, f"the answer cannot be read: {type(error).__name__}") from error
 
 
 def checked(what: str, call: Callable[[], Answer]) -> Answer:

@@ -7,6 +7,7 @@ Bodies are rewritten, which breaks their signatures; DynamoDB Local does not loo
 
 import json
 import socket
+import ssl
 import struct
 import sys
 from collections.abc import Iterator
@@ -59,10 +60,13 @@ class FaultyDynamoDB:
 
 
 @contextmanager
-def faulty_dynamodb(upstream: DynamoDBLocal) -> Iterator[FaultyDynamoDB]:
-    """The proxy, until the block is left."""
+def faulty_dynamodb(upstream: DynamoDBLocal, tls: ssl.SSLContext | None = None) -> Iterator[FaultyDynamoDB]:
+    """The proxy, until the block is left. With `tls` it is reached as https://localhost."""
     listening = _Server(("127.0.0.1", 0), _Handler)
     address = f"http://127.0.0.1:{listening.server_address[1]}"
+    if tls is not None:
+        listening.socket = tls.wrap_socket(listening.socket, server_side=True, do_handshake_on_connect=False)
+        address = f"https://localhost:{listening.server_address[1]}"
     listening.proxy = FaultyDynamoDB(replace(upstream, endpoint_url=address), upstream)
     thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02}, name="faulty-dynamodb")
     thread.start()

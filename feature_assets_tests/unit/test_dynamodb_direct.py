@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_assets.clock import ManualClock
+from feature_assets.errors import StoreUnreachableError
 from feature_assets.online.dynamodb import DynamoDBOptions, DynamoDBStore
 from feature_assets.online.dynamodb_client import BotoTransport, FaultError, Kind, Timeouts
 from feature_assets.online.dynamodb_direct import DirectTransport
@@ -207,6 +209,47 @@ def test_tls_trusts_whom_botocore_trusts(tmp_path: Path, monkeypatch: pytest.Mon
         with monkeypatch.context() as changed:
             changed.setenv(name, str(one))
             assert len(tls_context(Session()).get_ca_certs()) == 1
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Of localhost, signed by itself, with its key."""
+    path = tmp_path / "localhost.pem"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    subprocess.run(
+        [*command.split(), "-keyout", path, "-out", path.with_suffix(".crt")], check=True, capture_output=True
+    )
+    path.write_text(path.read_text() + path.with_suffix(".crt").read_text())
+    return path
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("case", ["trusted", "unknown", "another name"])
+def test_tls_is_verified_and_kept(
+    dynamodb_local: DynamoDBLocal, certificate: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if case != "unknown":
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with faulty_dynamodb(dynamodb_local.apart(), context) as proxy:
+        expected = filled(proxy)
+        server = proxy.server
+        if case == "another name":
+            server = replace(server, endpoint_url=server.endpoint_url.replace("localhost", "127.0.0.1"))
+        store = store_at(server, hedging=GENEROUS, attempts=2, sleep=lambda _: None)
+        if case == "trusted":
+            for _ in range(LEARN_EVERY + 5):
+                assert store.read(TABLE, KEYS[:10]) == expected
+            assert proxy.made <= 2 + store.stats.hedges
+            assert store.write(TABLE, [Put(b"k", 0, b"x")]) == [APPLIED]
+        else:
+            assert store.read(TABLE, KEYS[:10]) == [ReadFailure.ERROR] * 10
+            with pytest.raises(StoreUnreachableError, match="nothing was written"):
+                store.write(TABLE, [Put(b"k", 0, b"x")])
+        store.close()
 
 
 # ------------------------------------------------------------------------------------------------- answers of all kinds
