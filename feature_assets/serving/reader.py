@@ -348,7 +348,13 @@ def _instant(as_of: datetime) -> datetime:
         raise InputError(
             f"as_of: {as_of.isoformat()} has no time zone", hint="write it as UTC, e.g. datetime(..., tzinfo=UTC)"
         )
-    return as_of.astimezone(UTC)
+    try:
+        return as_of.astimezone(UTC)
+    except OverflowError as error:
+        raise InputError(
+            f"as_of: {as_of.isoformat()} has no UTC in the calendar",
+            hint="give an instant of the years 1 to 9999 in UTC",
+        ) from error
 
 
 def _require_present(meta: dict[str, Meta], as_of: datetime) -> None:

@@ -197,6 +197,10 @@ def test_a_function_of_the_request_and_its_instant() -> None:
     with running_server(serving_of(client_of(world, view, plan), world.clock)) as server:
         told = documents(server, {"entities": ASKED[1:2], "as_of": later}, JSON)
         assert told["values"]["plan__x"] == [later] == [told["as_of"]]
+        for beyond in ("0001-01-01T00:00:00+22:16", "9999-12-31T23:59:59-10:00"):
+            reply = server.ask("/v1/services/it", {"entities": ASKED[1:2], "as_of": beyond})
+            assert (reply.status, reply.code) == (422, "invalid")
+            assert "no UTC in the calendar" in reply.json["error"]["message"]
         reply = server.ask("/v1/services/it", {"entities": ASKED[1:2], "as_of": "2024-03-01T00:00:00Z"})
         assert reply.status == 422
         assert "the online store keeps no past" in reply.json["error"]["hint"]
