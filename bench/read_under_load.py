@@ -7,7 +7,7 @@ that never ends. Quiet and loaded stretches take turns.
     python bench/read_under_load.py [--items 5000] [--turns 4] [--reads 500] [--niceness 10] [--json]
 
 Measured: the 99th percentile under load; the limit: that of the quiet stretches. `--niceness`: what the other processes
-give way by; runs that Dagster starts do so by the setting `FEATURE_ASSETS_RUN_NICENESS`.
+give way by. Where sessions have scheduling groups of their own, that counts within a session alone.
 """
 
 import argparse
