@@ -118,7 +118,9 @@ def backfill(root: Path) -> None:
 def child(root: Path, niceness: int, *what: str) -> Iterator[subprocess.Popen[str]]:
     """This script in another role, until the block is left."""
     command = [
-        *(os.environ.get("X_" + what[0]) or f"nice -n {niceness}").split(),
+        "nice",
+        "-n",
+        str(niceness),
         sys.executable,
         __file__,
         "--root",
