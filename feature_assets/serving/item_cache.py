@@ -20,19 +20,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from threading import Lock
-from typing import Final
 
-import numpy as np
-
-from feature_assets.errors import OnlineError, StoreRefusedError
+from feature_assets.errors import StoreRefusedError
 from feature_assets.online.item import WATERMARK_KEY
 from feature_assets.online.store import ReadFailure, ReadResult
+from feature_assets.serving.asked import UNSEEN, Asked, CachedTable
 from feature_assets.serving.cached_items import CachedItems, Reading
 from feature_assets.serving.flights import Flight
 from feature_assets.serving.reads import ItemReads, ReadOptions, TableKeys, TableRead, failure_of
-
-_UNSEEN: Final = object()
-"""Stands for the watermark of a table of which none was read yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,69 +65,6 @@ class CacheStats:
     tables: int
 
 
-class _Table:
-    """What is known of a table, beside its entries."""
-
-    __slots__ = ("age", "asked_at", "flights", "generation", "name", "watermark")
-
-    def __init__(self, name: str, age: float) -> None:
-        self.name = name
-        self.age = age
-        self.generation = 0
-        self.watermark: object = _UNSEEN
-        self.flights: dict[bytes, Flight] = {}
-        self.asked_at = 0.0
-
-
-class _Asked:
-    """One table of one request: what it asks for, and what it has so far.
-
-    `open`: places without a result yet. `own`: those that this request reads now, in `flight`; `joined`: those that
-    somebody else reads. `taken_in`: the generation of what came from others, `needed`: that which it must be of.
-    """
-
-    __slots__ = (
-        "arrived",
-        "error",
-        "flight",
-        "joined",
-        "keys",
-        "needed",
-        "open",
-        "own",
-        "read_at",
-        "results",
-        "table",
-        "taken",
-        "taken_in",
-    )
-
-    def __init__(self, table: _Table, keys: Sequence[bytes], now: float) -> None:
-        self.arrived = now
-        self.table = table
-        self.keys = keys
-        self.results: list[ReadResult] = [None] * len(keys)
-        self.read_at = [now] * len(keys)
-        self.open: Sequence[int] = range(len(keys))
-        self.own: list[int] = []
-        self.joined: list[tuple[int, Flight]] = []
-        self.taken: list[int] = []
-        self.taken_in = self.needed = 0
-        self.flight: Flight | None = None
-        self.error: OnlineError | None = None
-
-    def answer(self) -> TableRead:
-        """The whole table's failure, if nothing else is known; else what is known of each key."""
-        if self.error is not None:
-            known = any(not isinstance(result, ReadFailure) for result in self.results)
-            if not known or isinstance(self.error, StoreRefusedError):
-                return TableRead([], error=self.error)
-        if not self.taken:
-            return TableRead(self.results)
-        ages = np.maximum((self.arrived - np.array(self.read_at)) * 1e6, 0).astype(np.int64)
-        return TableRead(self.results, ages)
-
-
 class CachedReads:
     """`ItemReads` over others. Safe to share between threads. `monotonic` tells seconds, `chance` is from 0 to 1."""
 
@@ -149,7 +81,7 @@ class CachedReads:
         self._monotonic = monotonic
         self._chance = chance or Random().random  # noqa: S311 - it spreads reads, and protects nothing
         self._items = CachedItems(self.options.max_entries, self.options.max_bytes)
-        self._tables: dict[str, _Table] = {}
+        self._tables: dict[str, CachedTable] = {}
         self._lock = Lock()
         self._look_at = 0.0
         self._hits = self._misses = self._coalesced = self._generations = 0
@@ -172,7 +104,7 @@ class CachedReads:
     def read_all(self, requests: Sequence[TableKeys], options: ReadOptions) -> list[TableRead]:
         now = self._monotonic()
         with self._lock:
-            asked = [_Asked(self._table(name, now), keys, now) for name, keys in requests]
+            asked = [Asked(self._table(name, now), keys, now) for name, keys in requests]
             for one in asked:
                 self._take(one, options, now)
         self._read(asked, options)
@@ -190,20 +122,20 @@ class CachedReads:
         return [one.answer() for one in asked]
 
     # ------------------------------------------------------------------------------------------------- under the lock
-    def _table(self, name: str, now: float) -> _Table:
+    def _table(self, name: str, now: float) -> CachedTable:
         table = self._tables.get(name)
         if table is None:
-            table = self._tables[name] = _Table(name, self.options.age_of(name))
+            table = self._tables[name] = CachedTable(name, self.options.age_of(name))
             self._begin_generation(table)
         table.asked_at = now
         return table
 
-    def _begin_generation(self, table: _Table) -> None:
+    def _begin_generation(self, table: CachedTable) -> None:
         # Counted over all tables, so that one that was forgotten never begins with a number that it had.
         self._generations += 1
         table.generation = self._generations
 
-    def _take(self, asked: _Asked, options: ReadOptions, now: float) -> None:
+    def _take(self, asked: Asked, options: ReadOptions, now: float) -> None:
         """Fill open places with what is remembered; join what is being read; the rest is this request's to read."""
         table, keys = asked.table, asked.keys
         asked.own, asked.joined, asked.taken_in = [], [], table.generation
@@ -222,7 +154,7 @@ class CachedReads:
         # Whatever was being read of these keys is waited for by nobody new, and not remembered.
         table.flights.update(dict.fromkeys(missed, asked.flight))
 
-    def _take_remembered(self, asked: _Asked, now: float, oldest: float) -> None:
+    def _take_remembered(self, asked: Asked, now: float, oldest: float) -> None:
         table, keys, results, read_at = asked.table, asked.keys, asked.results, asked.read_at
         generation, flights, entries = table.generation, table.flights, self._items.of(table.name)
         taken = len(asked.taken)
@@ -247,7 +179,7 @@ class CachedReads:
         self._hits += len(asked.taken) - taken
         self._coalesced += len(asked.joined)
 
-    def _land(self, asked: _Asked, read: TableRead) -> None:
+    def _land(self, asked: Asked, read: TableRead) -> None:
         """What this request's own read of a table said: for itself, for who waits, and to be remembered."""
         flight, table = asked.flight, asked.table
         if flight is None:
@@ -269,7 +201,7 @@ class CachedReads:
         flight.end(found)
         asked.flight = None
 
-    def _see(self, table: _Table, flight: Flight, watermark: ReadResult) -> None:
+    def _see(self, table: CachedTable, flight: Flight, watermark: ReadResult) -> None:
         """A watermark that is not the last seen begins a generation; what was read along with it is of that."""
         if isinstance(watermark, ReadFailure) or watermark == table.watermark:
             return
@@ -277,7 +209,7 @@ class CachedReads:
         self._begin_generation(table)
         flight.generation = table.generation
 
-    def _remember(self, table: _Table, flight: Flight, found: Mapping[bytes, ReadResult]) -> None:
+    def _remember(self, table: CachedTable, flight: Flight, found: Mapping[bytes, ReadResult]) -> None:
         flights = table.flights
         keys: list[bytes] = []
         lost: list[bytes] = []
@@ -295,11 +227,11 @@ class CachedReads:
         read = Reading(flight.started, flight.generation, lambda: age * (1.0 - share * chance()))
         self._items.keep(table.name, kept, [found[key] for key in kept], read)
 
-    def _forget(self, table: _Table) -> None:
+    def _forget(self, table: CachedTable) -> None:
         """Nothing of a table answers any more; its memory is free."""
         self._items.drop(table.name)
         self._begin_generation(table)
-        table.watermark = _UNSEEN
+        table.watermark = UNSEEN
 
     def _drop_idle(self, now: float) -> None:
         """Forget tables that nobody has asked for: most are of versions that answer no more."""
@@ -312,7 +244,7 @@ class CachedReads:
                 del self._tables[name]
 
     # ---------------------------------------------------------------------------------------------- without the lock
-    def _read(self, asked: Sequence[_Asked], options: ReadOptions) -> None:
+    def _read(self, asked: Sequence[Asked], options: ReadOptions) -> None:
         """Read what is this request's to read. Whatever happens, nobody is left waiting."""
         own = [one for one in asked if one.own]
         if not own:
@@ -329,7 +261,7 @@ class CachedReads:
                 for one in own:
                     self._give_up(one)
 
-    def _give_up(self, asked: _Asked) -> None:
+    def _give_up(self, asked: Asked) -> None:
         """End a flight that has not landed."""
         if asked.flight is not None:
             for at in asked.own:
@@ -338,7 +270,7 @@ class CachedReads:
             asked.flight.end({})
             asked.flight = None
 
-    def _await(self, asked: _Asked, options: ReadOptions, *, last: bool) -> None:
+    def _await(self, asked: Asked, options: ReadOptions, *, last: bool) -> None:
         """What others have read for this request. What it cannot use is open again, unless this is the `last` time."""
         if asked.needed > asked.taken_in and not last:
             # Read before the watermark that this request has read: it would be said to be complete, and need not be.

@@ -118,3 +118,27 @@ def test_a_table_that_fails_changes_nothing() -> None:
     store.failing = StoreUnreachableError("down")
     answer = MonotonicReads(store).read_all([(T, [b"a"])], ReadOptions(consistent=True))
     assert answer[0].error is store.failing
+
+
+def test_a_read_that_was_overtaken_lowers_nothing() -> None:
+    store = Replicas()
+    reads = MonotonicReads(store)
+    store.seen = store.true = {b"a": 1}
+
+    class Overtaken:
+        """Reads, and before it says what, another request reads more."""
+
+        done = False
+
+        def read_all(self, requests: Sequence[TableKeys], options: ReadOptions) -> list[TableRead]:
+            answers = store.read_all(requests, options)
+            if not self.done:
+                self.done = True
+                store.seen = store.true = {b"a": 2}
+                assert seqs(reads, b"a") == [2]
+                store.seen = {b"a": 1}
+            return answers
+
+    reads = MonotonicReads(Overtaken())
+    assert seqs(reads, b"a") == [1]
+    assert seqs(reads, b"a") == [2]
