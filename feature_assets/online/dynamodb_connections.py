@@ -197,9 +197,12 @@ class Pool:
         return None
 
     def connect_one(self) -> None:
-        """Connect one more, if there is a free place without a socket; if that fails, it stays as it was."""
+        """Connect one more, for a next read and its second; not if two are open and free, or no place is.
+
+        If it cannot be connected, it stays as it was.
+        """
         with self._changed:
-            if not self._free or self._free[0].is_open:
+            if not self._free or self._free[0].is_open or sum(one.is_open for one in self._free) > 1:
                 return
             taken = self._free.popleft()
         try:

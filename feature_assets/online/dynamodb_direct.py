@@ -179,6 +179,8 @@ class DirectTransport:
             return (winner or first).answer(limit)
         finally:
             pool.give(second)
+            # The other one is closed now.
+            self._connect_one_more(pool)
 
     def _connect_one_more(self, pool: Pool) -> None:
         """For the next time; beside the read that is waiting."""
