@@ -164,9 +164,10 @@ def test_more_load_than_can_be_taken(long_drills: bool) -> None:
     assert load.tally.shed > 0
     assert load.most_running <= options.concurrency
     assert load.most_waiting <= options.waiting
-    share = 0.9 if long_drills else 0.5
-    assert overloaded >= share * min(peak, again)
-    assert again >= share * peak
+    assert load.tally.good >= options.concurrency
+    if long_drills:
+        assert overloaded >= 0.9 * min(peak, again)
+        assert again >= 0.9 * peak
 
 
 def test_a_thousand_requests_at_once_from_an_event_loop() -> None:
