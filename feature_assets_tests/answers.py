@@ -13,6 +13,7 @@ import pyarrow as pa
 from feature_assets.definition.service import FeatureService
 from feature_assets.online.item import BatchSection, Item, Row, StreamSection
 from feature_assets.serving.answer import Answer, Meta
+from feature_assets.serving.request import Request
 from feature_assets.serving.stages import Stages
 from feature_assets.serving.status import Status
 
@@ -33,17 +34,19 @@ def answer_of(
     """An answer to `asked`. Statuses that are left out are PRESENT, or NULL for a null; items are not stored."""
     outputs = {one.name: array_of(values[one.name], one.dtype) for one in service.output_columns}
     rows = len(next(iter(outputs.values())))
-    request = {one.name: pa.chunked_array([array_of(asked[one.name], one.dtype)]) for one in service.key_columns}
+    given = {one.name: pa.chunked_array([array_of(asked[one.name], one.dtype)]) for one in service.key_columns}
     codes = {}
     for name, column in outputs.items():
         plain = [Status.PRESENT if valid else Status.NULL for valid in column.is_valid().to_pylist()]
-        given = plain if statuses is None else statuses.get(name, plain)
-        codes[name] = np.array([status.code for status in given], np.int8)
+        chosen = plain if statuses is None else statuses.get(name, plain)
+        codes[name] = np.array([status.code for status in chosen], np.int8)
     meta = {
         ref.prefix: Meta(version, as_of, as_of, list((items or {}).get(ref.prefix, [Item()] * rows)))
         for ref in service.refs
     }
-    return Answer(service.name, as_of, pa.table(outputs), meta, failures or {}, codes, request, Stages())
+    schema = pa.schema([(name, column.type) for name, column in outputs.items()])
+    asked_with = Request(rows, given)
+    return Answer(service.name, as_of, outputs, schema, meta, failures or {}, codes, asked_with, Stages())
 
 
 def array_of(values: Sequence[Any] | pa.Array, dtype: pa.DataType) -> pa.Array:

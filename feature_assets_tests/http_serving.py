@@ -85,7 +85,7 @@ def serving_of(  # what a server is made of
     counted = metrics or ServingMetrics()
     for layer, numbers in numbers_of(client).items():
         counted.expose(layer, numbers)
-    features = AsyncOnlineClient(client, grace=GRACE)
+    features = AsyncOnlineClient(client, grace=GRACE, in_loop=True)
     return Serving(client, features, limits or Limits(deadline=10.0), clock, counted, keys=keys, explain=explain)
 
 

@@ -112,8 +112,13 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def compared(contestants: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = 2) -> dict[str, Samples]:
-    """Time each contestant `rounds` times, in turns; who begins a turn changes. Garbage is collected between turns."""
+def compared(
+    contestants: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = 2, in_a_row: int = 1
+) -> dict[str, Samples]:
+    """Time each contestant `rounds` times, in turns; who begins a turn changes. Garbage is collected between turns.
+
+    `in_a_row`: how often in each turn, for what is as fast as it is only while it is used.
+    """
     names = list(contestants)
     for _ in range(warmup):
         for name in names:
@@ -122,10 +127,10 @@ def compared(contestants: Mapping[str, Callable[[], object]], *, rounds: int, wa
     gc.collect()
     gc.disable()
     try:
-        for turn in range(rounds):
+        for turn in range(-(-rounds // in_a_row)):
             start = turn % len(names)
             for name in names[start:] + names[:start]:
-                taken[name].append(timed(contestants[name]))
+                taken[name] += [timed(contestants[name]) for _ in range(in_a_row)]
             gc.collect(0)
     finally:
         gc.enable()

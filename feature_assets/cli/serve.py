@@ -100,7 +100,7 @@ def serve(
             metrics.expose(layer, counted)
         serving = Serving(
             client,
-            AsyncOnlineClient(client, grace=GRACE),
+            AsyncOnlineClient(client, grace=GRACE, in_loop=True),
             Limits(deadline=deadline_ms / 1e3, rate=rate),
             store.clock,
             metrics,

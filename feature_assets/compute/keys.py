@@ -46,7 +46,7 @@ def encoded_keys(table: pa.Table, key_columns: Sequence[str]) -> list[bytes]:
 def encoded_columns(columns: Sequence[pa.ChunkedArray]) -> list[bytes]:
     """The key of each row of one column or more. They are of types that keys have, and without nulls."""
     if len(columns[0]) <= _FEW:
-        return [_ENCODER.encode(values) for values in zip(*map(_plain_values, columns), strict=True)]
+        return encoded_values([_plain_values(column) for column in columns])
     codes = _combined([_codes(column) for column in columns])
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     distinct = zip(*(_plain_values(column.take(pa.array(first))) for column in columns), strict=True)
@@ -54,6 +54,11 @@ def encoded_columns(columns: Sequence[pa.ChunkedArray]) -> list[bytes]:
     encoded[:] = [_ENCODER.encode(values) for values in distinct]
     keys: list[bytes] = encoded[inverse].tolist()
     return keys
+
+
+def encoded_values(columns: Sequence[Sequence[object]]) -> list[bytes]:
+    """The key of each row of one column or more, of values as Python has them: exactly those of the key's types."""
+    return list(map(_ENCODER.encode, zip(*columns, strict=True)))
 
 
 def encoded_key(values: Sequence[object], dtypes: Sequence[pa.DataType]) -> bytes:

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from feature_assets.compute.lazy_column import PLAIN_DTYPES, Column, LazyColumn, arrow_of
 from feature_assets.definition.view import Feature
 from feature_assets.errors import CodecError
 from feature_assets.online.codec_types import (
@@ -49,12 +50,16 @@ _encoder = msgspec.msgpack.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class _Fixed:
-    """A feature of fixed width: its place among the features, which is also what its bytes are called in the layout."""
+    """A feature of fixed width: its place among the features, which is also what its bytes are called in the layout.
+
+    `plain`: the type of numpy whose values are the same; None if there is none.
+    """
 
     at: int
     part: str
     dtype: pa.DataType
     width: int
+    plain: np.dtype[Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,14 @@ class ValueCodec:
             if width is None:
                 self._variable.append(_Variable(at, feature.name, feature.dtype, _wire(feature)))
             else:
-                self._fixed.append(_Fixed(at, str(at), feature.dtype, width))
+                plain = PLAIN_DTYPES.get(feature.dtype)
+                self._fixed.append(_Fixed(at, str(at), feature.dtype, width, plain))
         text = "".join(f"{feature.name}:{type_text(feature.dtype)}\n" for feature in features)
         self._head = bytes([FORMAT]) + crc32(text.encode()).to_bytes(4, "little")
         bitmap = (len(features) + 7) // 8
-        parts: list[tuple[Any, ...]] = [("head", f"V{_HEAD}"), ("bitmap", "u1", (bitmap,))]
-        parts += [(one.part, f"V{one.width}") for one in self._fixed]
+        self._whole_front = self._head + ((1 << len(features)) - 1).to_bytes(bitmap, "little")
+        parts: list[tuple[Any, ...]] = [("front", f"V{_HEAD + bitmap}")]
+        parts += [(one.part, one.plain or f"V{one.width}") for one in self._fixed]
         self._row = np.dtype(parts)
         self._size = None if self._variable else self._row.itemsize + _CHECK
         if self._size is not None:
@@ -114,15 +121,15 @@ class ValueCodec:
 
     def unpack_many(self, values: Sequence[bytes]) -> list[pa.Array]:
         """One array per feature, of its type, with a row per packed value. Raises `CodecError` if one is unreadable."""
-        arrays = self.unpack_some(values, self._every)
-        return [arrays[name] for name in self.names]
+        columns = self.unpack_some(values, self._every)
+        return [arrow_of(columns[name]) for name in self.names]
 
-    def unpack_some(self, values: Sequence[bytes], wanted: Collection[str]) -> dict[str, pa.Array]:
-        """The same of some features, by name. There may be others among them."""
+    def unpack_some(self, values: Sequence[bytes], wanted: Collection[str]) -> dict[str, Column]:
+        """The same of some features, by name, as columns that are made arrays when somebody needs them."""
         if not self._undamaged.issuperset(map(crc32, values)):
             raise self._unreadable(next(value for value in values if crc32(value) != _INTACT))
         try:
-            return self._arrays(values, wanted)
+            return self._columns(values, wanted)
         except (pa.ArrowException, msgspec.DecodeError, ValueError, TypeError, OverflowError) as error:
             raise CodecError(f"packed values: {error}", hint=_DAMAGED) from error
 
@@ -166,33 +173,43 @@ class ValueCodec:
                 hint="look at the values of this feature in the view's newest partitions",
             ) from error
 
-    def _arrays(self, values: Sequence[bytes], wanted: Collection[str]) -> dict[str, pa.Array]:
-        rows = self._rows(values)
-        bits = np.unpackbits(rows["bitmap"], axis=1, count=len(self.names), bitorder="little").view(np.bool_)
-        complete = bool(bits.all())
-        arrays: dict[str, pa.Array] = {}
+    def _columns(self, values: Sequence[bytes], wanted: Collection[str]) -> dict[str, Column]:
+        rows, bits = self._rows(values)
+        columns: dict[str, Column] = {}
         for one in self._fixed:
             name = self.names[one.at]
-            if name in wanted:
-                valid = None if complete else np.ascontiguousarray(bits[:, one.at])
-                arrays[name] = fixed_array(one.dtype, np.ascontiguousarray(rows[one.part]), valid)
+            if name not in wanted:
+                continue
+            if bits is None and one.plain is not None:
+                columns[name] = LazyColumn(one.dtype, rows[one.part])
+            else:
+                valid = None if bits is None else np.ascontiguousarray(bits[:, one.at])
+                columns[name] = fixed_array(one.dtype, np.ascontiguousarray(rows[one.part]), valid)
         if self._variable:
             for one_of, wires in zip(self._variable, self._variable_part(values), strict=True):
-                array = arrays[one_of.name] = one_of.wire.array(wires)
-                if array.null_count or not complete:
-                    self._require_valid(one_of, array, bits[:, one_of.at])
-        return arrays
+                if bits is None and one_of.wire.kind is str and None not in wires:
+                    columns[one_of.name] = LazyColumn(one_of.dtype, wires)
+                    continue
+                array = columns[one_of.name] = one_of.wire.array(wires)
+                if array.null_count or bits is not None:
+                    self._require_valid(one_of, array, None if bits is None else bits[:, one_of.at])
+        return columns
 
-    def _rows(self, values: Sequence[bytes]) -> npt.NDArray[np.void]:
-        """The fixed parts as one structured array."""
+    def _rows(self, values: Sequence[bytes]) -> tuple[npt.NDArray[np.void], Mask | None]:
+        """The fixed parts as one structured array; and of each row and feature whether it is valid, None: all are."""
         size = self._row.itemsize
         parts = values if self._size is not None else [value[:size] for value in values]
         data = b"".join(parts)
         # Values of other features may have the right length together and not one by one; their heads then do not match.
         if len(data) == size * len(values):
             rows: npt.NDArray[np.void] = np.frombuffer(data, self._row)
-            if rows["head"].tobytes() == self._head * len(values):
-                return rows
+            front = rows["front"].tobytes()
+            if front == self._whole_front * len(values):
+                return rows, None
+            fronts = np.frombuffer(front, np.uint8).reshape(len(values), len(self._whole_front))
+            if fronts[:, :_HEAD].tobytes() == self._head * len(values):
+                bits = np.unpackbits(fronts[:, _HEAD:], axis=1, count=len(self.names), bitorder="little")
+                return rows, bits.view(np.bool_)
         other = next((value for value in values if not self.fits(value)), values[0])
         raise self._unreadable(other)
 
@@ -203,8 +220,9 @@ class ValueCodec:
         rows = self._decoder.decode(array32 + b"".join([value[size:-_CHECK] for value in values]))
         return list(zip(*rows, strict=True)) or [()] * len(self._variable)
 
-    def _require_valid(self, one: _Variable, array: pa.Array, valid: Mask) -> None:
-        if not np.array_equal(valid_mask(array), valid):
+    def _require_valid(self, one: _Variable, array: pa.Array, valid: Mask | None) -> None:
+        """`valid`: what the bitmap says; None: nothing is null."""
+        if valid is None or not np.array_equal(valid_mask(array), valid):
             raise CodecError(f"feature {one.name!r}: the bitmap and the values differ on what is null", hint=_DAMAGED)
 
     def _unreadable(self, value: bytes) -> CodecError:

@@ -22,7 +22,7 @@ It does not read values, decide about writes or talk to a store.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -119,6 +119,7 @@ Payload = TypeVar("Payload")
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _body_decoder = msgspec.msgpack.Decoder(Body)
+_bodies_decoder = msgspec.msgpack.Decoder(list[int | Body])
 _watermark_decoder = msgspec.msgpack.Decoder(Watermark)
 _VERSION_BYTE = bytes([FORMAT])
 _OURS = frozenset({_VERSION_BYTE})
@@ -139,12 +140,16 @@ def unpack_bodies(values: Sequence[bytes]) -> list[Body]:
     """What is in the bytes of many items. Raises `CodecError` as `unpack_item` does, if one of them is unreadable."""
     if not _OURS.issuperset([value[:1] for value in values]):
         raise _unreadable(next(value for value in values if value[:1] != _VERSION_BYTE), "item")
-    decode = _body_decoder.decode
+    # The version byte is a MessagePack integer: all items are one array in which it comes before each body. Each item
+    # begins with it, and it may not stand where a body does: so each has exactly two elements, or this cannot be read.
     try:
-        return [decode(value[1:]) for value in values]
+        together = _bodies_decoder.decode(b"\xdd" + (2 * len(values)).to_bytes(4, "big") + b"".join(values))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # Once more, to say which.
-        return [_decoded(value, _body_decoder, "item") for value in values]
+        together = []
+    bodies = together[1::2]
+    if set(map(type, bodies)) == {Body}:
+        return cast("list[Body]", bodies)
+    return [_decoded(value, _body_decoder, "item") for value in values]
 
 
 def pack_watermark(watermark: Watermark) -> bytes:

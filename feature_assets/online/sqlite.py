@@ -94,6 +94,7 @@ class SQLiteStore:
 
     keeps_deadlines = True
     """Readers wait for nobody, and between statements the time is looked at."""
+    reads_at_once = True
 
     def __init__(self, path: str | Path, *, name: str | None = None, busy_timeout: float = 5.0) -> None:
         self.path = Path(path)

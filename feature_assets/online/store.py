@@ -114,3 +114,10 @@ class KeepsDeadlines(Protocol):
     """What a store declares, beside `OnlineStore`, of which a read ends by its `deadline` whatever else hangs."""
 
     keeps_deadlines: bool
+
+
+@runtime_checkable
+class ReadsAtOnce(Protocol):
+    """What a store declares, beside `OnlineStore`, of which a read waits for no network and no other process."""
+
+    reads_at_once: bool

@@ -20,7 +20,9 @@ import pandas as pd
 import pyarrow as pa
 
 from feature_assets.clock import from_us
+from feature_assets.compute.lazy_column import Column, arrow_of
 from feature_assets.online.item import Cut, Item
+from feature_assets.serving.request import Request
 from feature_assets.serving.stages import Stages
 from feature_assets.serving.status import Codes, Status, statuses
 
@@ -95,21 +97,32 @@ class Meta:
 class Answer:
     """Features of the rows asked for, as of `as_of`.
 
-    `table`: the service's output columns, in order, in their declared types. `meta`: by prefix (view or role).
-    `failures`: by prefix of a view, role or on-demand view, why some of it is unknown; for people. `request`: what was
-    asked with, as it was understood: the service's key columns and request fields, in their declared types. `stages`:
-    where the time went. `request_id`: by which it is found in the served log; empty if nobody gave it one.
+    `columns`: the service's output columns, in order, in the types of `schema`. `meta`: by prefix (view or role).
+    `failures`: by prefix of a view, role or on-demand view, why some of it is unknown; for people. `asked`: what was
+    asked with, as it was understood. `stages`: where the time went. `request_id`: by which it is found in the served
+    log; empty if nobody gave it one.
     """
 
     service: str
     as_of: datetime
-    table: pa.Table
+    columns: Mapping[str, Column] = field(repr=False)
+    schema: pa.Schema = field(repr=False)
     meta: Mapping[str, Meta]
     failures: Mapping[str, str]
     codes: Mapping[str, Codes] = field(repr=False)
-    request: Mapping[str, pa.ChunkedArray] = field(repr=False)
+    asked: Request = field(repr=False)
     stages: Stages = field(repr=False)
     request_id: str = ""
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The values."""
+        return pa.table([arrow_of(column) for column in self.columns.values()], schema=self.schema)
+
+    @property
+    def request(self) -> Mapping[str, pa.ChunkedArray]:
+        """The service's key columns and request fields that it was asked with, in their declared types."""
+        return self.asked.columns
 
     @cached_property
     def status(self) -> dict[str, list[Status]]:
@@ -117,7 +130,7 @@ class Answer:
         return {column: statuses(codes) for column, codes in self.codes.items()}
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return self.asked.rows
 
     def to_pylist(self) -> list[dict[str, object]]:
         """One dictionary of values per row."""

@@ -3,9 +3,11 @@
     async with AsyncOnlineClient(client) as features:
         answer = await features.get([{"carrier": "UA"}], service="flight_delay")
 
-Invariant: the event loop is never blocked, and a request that is given up holds its place until its work has ended, so
-that there are never more threads at work than requests may be answered at once.
-It answers nothing by itself: the client that it is over does, in a thread.
+Invariant: the event loop never waits for anybody, and a request that is given up holds its place until its work has
+ended, so that there are never more threads at work than requests may be answered at once.
+It answers nothing by itself: the client that it is over does, in a thread; or, if the loop serves nothing else and the
+answer waits for nobody, in the loop: threads that only compute take turns at the interpreter, and lose half of their
+time in doing so.
 """
 
 import asyncio
@@ -34,12 +36,14 @@ _CLOSING: Final = 5.0
 class AsyncOnlineClient:
     """Answers requests. One for an event loop, or for several; the client that it is over may be used beside it.
 
-    It takes over the admission of that client; one that has none is given one.
+    It takes over the admission of that client; one that has none is given one. `in_loop`: what waits for nobody is
+    answered in the loop itself, which does nothing else meanwhile, for some milliseconds if it is much.
     """
 
-    def __init__(self, client: OnlineClient, *, grace: float = GRACE) -> None:
+    def __init__(self, client: OnlineClient, *, grace: float = GRACE, in_loop: bool = False) -> None:
         self._client = client
         self._grace = grace
+        self._in_loop = in_loop
         self._admission = client.admission or Admission()
         options = client.options.admission or AdmissionOptions()
         self._workers = Workers(options.concurrency, options.waiting, "features")
@@ -72,20 +76,30 @@ class AsyncOnlineClient:
         """What `then` makes of the answer, in the same thread. Raises what `get` raises."""
         with self._client.telling(question):
             seconds = self._client.seconds(question)
-            return await self.within(
-                lambda: then(self._client.answer(question, seconds)), seconds, question.passed, question.service
-            )
+
+            def work() -> Result:
+                return then(self._client.answer(question, seconds))
+
+            async with self._admission.admitted_async(seconds) as lease:
+                if self._in_loop:
+                    # Who came meanwhile is heard first: a queue that nobody sees cannot be kept short.
+                    await asyncio.sleep(0)
+                    if self._client.answers_at_once(question.service):
+                        return work()
+                return await self._in_thread(work, seconds, question.passed, lease, question.service)
 
     async def within(self, work: Callable[[], Result], seconds: float, passed: float, what: str) -> Result:
         """`work` in a thread, let in as a request of `seconds` is, of which so many have passed; `what`, for messages.
 
         Raises `OverloadedError` if it is not let in, `StoreUnreachableError` if it takes longer.
         """
-        end = time.monotonic() + max(0.0, seconds + self._grace - passed)
+        began = time.monotonic() - passed
         async with self._admission.admitted_async(seconds) as lease:
-            return await self._in_thread(work, end, lease, f"{what}: no answer within {1e3 * seconds:g} ms")
+            return await self._in_thread(work, seconds, time.monotonic() - began, lease, what)
 
-    async def _in_thread(self, work: Callable[[], Result], end: float, lease: Lease, late: str) -> Result:
+    async def _in_thread(
+        self, work: Callable[[], Result], seconds: float, passed: float, lease: Lease, what: str
+    ) -> Result:
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Result] = loop.create_future()
 
@@ -102,11 +116,12 @@ class AsyncOnlineClient:
             raise OverloadedError("the client is closed, or its threads are all in calls that do not end")
         lease.keep()
         try:
-            async with asyncio.timeout(max(0.0, end - time.monotonic())):
+            async with asyncio.timeout(max(0.0, seconds + self._grace - passed)):
                 return await result
         except TimeoutError as error:
             raise StoreUnreachableError(
-                late, hint="the store or the machine is slow, or the lake does not say which versions serve"
+                f"{what}: no answer within {1e3 * seconds:g} ms",
+                hint="the store or the machine is slow, or the lake does not say which versions serve",
             ) from error
 
     async def __aenter__(self) -> Self:

@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, Self
 
@@ -204,6 +204,10 @@ class OnlineClient:
             raise InputError(f"deadline: {deadline} seconds are none", hint="give a positive number of seconds")
         return deadline
 
+    def answers_at_once(self, service: str) -> bool:
+        """Whether an answer now would wait for nobody (see `OnlineReader`). Raises `UnknownNameError`."""
+        return self._reader.answers_at_once(service)
+
     def answer(self, question: Question, seconds: float) -> Answer:
         """Answer a request that was let in, and that has so long since it came; observers are told."""
         answer = self._reader.get(
@@ -213,8 +217,8 @@ class OnlineClient:
             consistent=question.consistent,
             deadline=max(0.0, seconds - question.passed),
             freshness=Freshness(question.max_age, question.on_stale),
+            request_id=question.request_id or secrets.token_hex(16),
         )
-        answer = replace(answer, request_id=question.request_id or secrets.token_hex(16))
         for observer in self._observers:
             observer.answered(answer, question.passed)
         return answer

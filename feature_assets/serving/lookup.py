@@ -7,14 +7,17 @@ It reads no store and fills in no defaults.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, cast, overload
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec.structs import replace
 
+from feature_assets.compute.lazy_column import Column
 from feature_assets.definition.view import FeatureView
 from feature_assets.errors import CodecError
 from feature_assets.online.item import Body, Item, unpack_bodies, unpack_item
@@ -32,8 +35,7 @@ _NO_BODY = Body()
 """What stands for what is in an item that surely is not there: its seq is 0, its cut empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(msgspec.Struct, frozen=True, eq=False):
     """The items of some keys, None where unknown, as what is in them and their seqs."""
 
     bodies: Sequence[Body | None]
@@ -75,19 +77,18 @@ class Reading(Protocol):
         """The values of items that are known, some of them perhaps not stored. Times in microseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
-    """`columns`: an array per feature that is asked for, by name. `row`: of each item its place in these, or `NO_ROW`.
+class Values(msgspec.Struct, frozen=True, eq=False):
+    """`columns`: one per feature that is asked for, by name. `row`: of each item its place in these, or `NO_ROW`.
 
     `codes`: a `Status` per item, before single features are looked at; `overflow`: by feature, where in its column a
     bound was passed (features where none was may be left out). `unreadable`: how many items could not be read, for the
     `reason`; `fitting`: how many of all are of the view's own features.
     """
 
-    columns: dict[str, pa.Array]
+    columns: Mapping[str, Column]
     row: Ints
     codes: Codes
-    overflow: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    overflow: Mapping[str, npt.NDArray[np.bool_]] = msgspec.field(default_factory=dict)
     unreadable: int = 0
     fitting: int = 0
     reason: str = ""
@@ -102,12 +103,11 @@ class Served:
     reading: Reading
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, eq=False):
     """One entry per key asked for, and a last one for what has no key.
 
     `serving`: the version that answered; None if none does. `codes`: `Status`, before single features are looked at.
-    `row`: the place in `columns` (one array per feature that is asked for, by name), `NO_ROW` where there is no value.
+    `row`: the place in `columns` (one per feature that is asked for, by name), `NO_ROW` where there is no value.
     `overflow`: by feature, where in its column a bound was passed. `complete_through`: of the watermark, microseconds;
     None if unknown. `gone`: the version is not there as the ledger said; `other`: it is of other features. `reason`:
     for people, of what failed; empty if nothing did. `ages`: how long ago (microseconds) each key was read from the
@@ -118,8 +118,8 @@ class Found:
     codes: Codes
     items: "Items"
     row: Ints
-    columns: dict[str, pa.Array]
-    overflow: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    columns: Mapping[str, Column]
+    overflow: Mapping[str, npt.NDArray[np.bool_]] = msgspec.field(default_factory=dict)
     complete_through: int | None = None
     reason: str = ""
     gone: bool = False
@@ -176,8 +176,7 @@ def found(
     return Found(serving, codes, read, row, values.columns, values.overflow, complete_through, reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Sorting:
+class Sorting(msgspec.Struct, frozen=True, eq=False):
     """The results by what they are: a status of each, what is in the item if that is known, and its seq.
 
     `known`: the places of those that are known; None: all are.

@@ -15,9 +15,12 @@ begins anew. Watermarks are items, and don't go back either.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Lock
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from feature_assets.online.store import ReadFailure, ReadResult, Stored
 from feature_assets.serving.reads import ItemReads, ReadOptions, TableKeys, TableRead, failure_of
@@ -32,6 +35,31 @@ class MonotonicStats:
     read_again: int
     went_back: int
     remembered: int
+
+
+class _Floor(msgspec.Struct, frozen=True):
+    """What was known before a read: the seq of each key, None if none was; and whether all are in the young half."""
+
+    seqs: list[int | None]
+    are_young: bool
+
+    def is_met_by(self, answer: TableRead) -> bool:
+        """Whether all items are there with just these seqs: then nothing is to be judged, and nothing to remember."""
+        try:
+            return self.are_young and [result.seq for result in answer.results] == self.seqs  # type: ignore[union-attr]
+        except AttributeError:
+            # What has no seq is no item.
+            return False
+
+    def lower(self, answer: TableRead) -> list[int]:
+        """The places at which less is said than was known."""
+        if answer.error is not None:
+            return []
+        return [
+            at
+            for at, (result, seq) in enumerate(zip(answer.results, self.seqs, strict=True))
+            if seq and (result is None or (isinstance(result, Stored) and result.seq < seq))
+        ]
 
 
 class _Seqs:
@@ -50,10 +78,14 @@ class _Seqs:
     def __len__(self) -> int:
         return self._in_young + self._in_old
 
-    def of(self, table: str, keys: Sequence[bytes]) -> list[int]:
-        """Of each key the highest seq, 0 if none is known."""
-        young, old = self._young.get(table, {}).get, self._old.get(table, {}).get
-        return [young(key) or old(key, 0) for key in keys]
+    def of(self, table: str, keys: Sequence[bytes]) -> "_Floor":
+        """Of each key the highest seq, None if none is known."""
+        known: list[int | None] = list(map(self._young.get(table, {}).get, keys))
+        if None not in known:
+            return _Floor(known, are_young=True)
+        old = self._old.get(table, {})
+        seqs = [old.get(key) if seq is None else seq for key, seq in zip(keys, known, strict=True)]
+        return _Floor(seqs, are_young=False)
 
     def raise_to(self, table: str, keys: Sequence[bytes], results: Sequence[ReadResult]) -> None:
         """What was read; a lower seq of a read that overlapped another one changes nothing."""
@@ -103,7 +135,9 @@ class MonotonicReads:
         with self._lock:
             floors = [self._seqs.of(table, keys) for table, keys in requests]
         answers = self._inner.read_all(requests, options)
-        lower = [_lower(answer, floor) for answer, floor in zip(answers, floors, strict=True)]
+        if all(floor.is_met_by(answer) for answer, floor in zip(answers, floors, strict=True)):
+            return answers
+        lower = [floor.lower(answer) for answer, floor in zip(answers, floors, strict=True)]
         if any(lower):
             answers = self._settled(requests, options, answers, floors, lower)
         with self._lock:
@@ -117,7 +151,7 @@ class MonotonicReads:
         requests: Sequence[TableKeys],
         options: ReadOptions,
         answers: Sequence[TableRead],
-        floors: Sequence[Sequence[int]],
+        floors: Sequence[_Floor],
         lower: Sequence[Sequence[int]],
     ) -> list[TableRead]:
         """The answers, with what a consistent read says of the places that are `lower` than they were."""
@@ -149,7 +183,7 @@ class MonotonicReads:
         table: str,
         keys: Sequence[bytes],
         answer: TableRead,
-        floor: Sequence[int],
+        floor: _Floor,
         places: Sequence[int],
         truth: TableRead,
     ) -> TableRead:
@@ -161,7 +195,7 @@ class MonotonicReads:
             results[at] = result
             if result is None:
                 begun_anew.append(keys[at])
-            elif isinstance(result, Stored) and result.seq < floor[at]:
+            elif isinstance(result, Stored) and result.seq < (floor.seqs[at] or 0):
                 begun_anew.append(keys[at])
                 results[at] = ReadFailure.ERROR
                 went_back += 1
@@ -169,14 +203,3 @@ class MonotonicReads:
             self._seqs.forget(table, begun_anew)
             self._went_back += went_back
         return replace(answer, results=results)
-
-
-def _lower(answer: TableRead, floor: Sequence[int]) -> list[int]:
-    """The places at which less is said than was known."""
-    if answer.error is not None:
-        return []
-    return [
-        at
-        for at, (result, seq) in enumerate(zip(answer.results, floor, strict=True))
-        if seq and (result is None or (isinstance(result, Stored) and result.seq < seq))
-    ]

@@ -6,14 +6,16 @@ It writes nothing and caches no values: only which version of a view answers, an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
-from feature_assets.clock import Clock, from_us, to_us
+from feature_assets.clock import Clock, duration_us, from_us, to_us
 from feature_assets.compute.aggregates.layout import layout_of
 from feature_assets.definition.project import Project
 from feature_assets.definition.service import FeatureService
@@ -31,7 +33,7 @@ from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
 from feature_assets.online.codec import ValueCodec
 from feature_assets.online.item import WATERMARK_KEY
-from feature_assets.online.store import OnlineStore
+from feature_assets.online.store import OnlineStore, ReadsAtOnce
 from feature_assets.serving.answer import Answer, Meta
 from feature_assets.serving.freshness import SERVED, Freshness
 from feature_assets.serving.lookup import Found, Ints, Reading, Served, Sorting, Values, failed, found
@@ -79,11 +81,11 @@ def _reading(view: FeatureView, refs: Sequence[FeatureRef]) -> Reading:
     wanted = {one.name for ref in refs for one in ref.selected}
     if view.aggregates:
         return WindowValues.of(layout_of(view), wanted)
-    return RowValues(view, ValueCodec(view.features), frozenset(wanted))
+    ttl = None if view.ttl is None else duration_us(view.ttl)
+    return RowValues(ttl, ValueCodec(view.features), frozenset(wanted))
 
 
-@dataclass(frozen=True, slots=True)
-class _Lookup:
+class _Lookup(msgspec.Struct, frozen=True, eq=False):
     """What is asked of one view: distinct keys, and for each reference the key of each row (last: a row without)."""
 
     served: Served
@@ -110,8 +112,7 @@ class _Lookup:
         return failed(self.served, serving, len(self.keys), status, reason, gone=gone)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(msgspec.Struct, frozen=True, eq=False):
     """How one request reads: when, as of when (microseconds), and what it asks of the store."""
 
     now: datetime
@@ -142,6 +143,7 @@ class OnlineReader:
     ) -> None:
         self._project = project
         self._target = online_store.target
+        self._reads_at_once = isinstance(online_store, ReadsAtOnce) and online_store.reads_at_once
         self._reads = reads or StoreReads(online_store)
         self._clock = clock
         self._versions = ServingVersions(ledger, self._target, clock, lake=lake, remembered=remembered)
@@ -157,6 +159,7 @@ class OnlineReader:
         consistent: bool = False,
         deadline: float | None = None,
         freshness: Freshness = SERVED,
+        request_id: str = "",
     ) -> Answer:
         """The features of `entities`: one row per row, in order.
 
@@ -191,10 +194,21 @@ class OnlineReader:
             _require_present(meta, at)
         for view in compiled.service.on_demand:
             vector.add_on_demand(view)
+        columns = {name: vector.values[name] for name in compiled.columns}
         codes = {name: vector.codes[name] for name in compiled.columns}
-        table = vector.table(compiled.columns, compiled.schema)
         stages.ended("transform")
-        return Answer(compiled.service.name, at, table, meta, vector.failures, codes, request.columns, stages)
+        return Answer(
+            compiled.service.name,
+            at,
+            columns,
+            compiled.schema,
+            meta,
+            vector.failures,
+            codes,
+            request,
+            stages,
+            request_id,
+        )
 
     def standing(self, service: str, deadline: float | None = None) -> dict[str, str]:
         """By view, why nothing can be known of it now; empty if the service can be answered. What it compiles is kept.
@@ -212,6 +226,16 @@ class OnlineReader:
             for lookup, answer in zip(lookups, answers, strict=True)
             if unknown(answer.codes[:1]).any()
         }
+
+    def answers_at_once(self, service: str) -> bool:
+        """Whether an answer now waits for nobody: the store is at hand, versions are known, and it is our code alone.
+
+        Raises `UnknownNameError`.
+        """
+        compiled = self._of(service)
+        if not self._reads_at_once or compiled.service.on_demand:
+            return False
+        return all(self._versions.is_known(served.view) for served, _ in compiled.views)
 
     def _of(self, service: str) -> _Compiled:
         compiled = self._compiled.get(service)
@@ -301,8 +325,7 @@ class OnlineReader:
         return _Opened(lookup, serving, Sorting.of(results), ages, complete_through)
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
+class _Opened(msgspec.Struct, frozen=True, eq=False):
     """Items that were read for a lookup, their values still packed."""
 
     lookup: _Lookup

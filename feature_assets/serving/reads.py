@@ -7,9 +7,9 @@ It decodes nothing.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -20,8 +20,7 @@ TableKeys = tuple[str, Sequence[bytes]]
 """A table, and the distinct keys that are asked of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
+class ReadOptions(msgspec.Struct, frozen=True, eq=False):
     """How one request reads.
 
     `consistent`: every write acknowledged before the call is seen. `ends_at`: what is not read by then (of
@@ -45,8 +44,7 @@ class ReadOptions:
         return None if self.ends_at is None else max(0.0, self.ends_at - time.monotonic())
 
 
-@dataclass(frozen=True, slots=True)
-class TableRead:
+class TableRead(msgspec.Struct, frozen=True, eq=False):
     """What one table answered: one result per key, in order; or `error`, and then nothing is known of any key.
 
     `ages`: how long ago each result was read from the store, in microseconds; None: all just now.

@@ -6,9 +6,11 @@ It looks nothing up, and not at columns that the service does not need.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, TypeAlias
 
+import msgspec
 import narwhals as nw
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,8 @@ import pandas as pd
 import pyarrow as pa
 
 from feature_assets.compute.casts import LossyCastError, lossless
-from feature_assets.compute.keys import encoded_columns
+from feature_assets.compute.keys import encoded_columns, encoded_values
+from feature_assets.compute.lazy_column import LazyColumn
 from feature_assets.definition.on_demand import RequestField
 from feature_assets.definition.service import FeatureService
 from feature_assets.definition.view import FeatureRef
@@ -63,13 +66,25 @@ class Needed:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The rows asked for. `columns`: those that the service needs, in their declared types."""
+Given: TypeAlias = pa.ChunkedArray | LazyColumn
+"""A column of a request, in its declared type."""
 
-    rows: int
-    columns: Mapping[str, pa.ChunkedArray]
-    _known: dict[tuple[str, ...], "Keys"] = field(default_factory=dict, repr=False)
+
+class Request:
+    """The rows asked for. `given`: the columns that the service needs, in their declared types."""
+
+    def __init__(self, rows: int, given: Mapping[str, Given]) -> None:
+        self.rows = rows
+        self._given = given
+        self._known: dict[tuple[str, ...], Keys] = {}
+
+    @cached_property
+    def columns(self) -> dict[str, pa.ChunkedArray]:
+        """The columns as Arrow has them."""
+        return {
+            name: pa.chunked_array([column.arrow]) if isinstance(column, LazyColumn) else column
+            for name, column in self._given.items()
+        }
 
     def keys(self, ref: FeatureRef) -> "Keys":
         """The keys of a reference. References that read them from the same columns have the same."""
@@ -79,6 +94,10 @@ class Request:
         return known
 
     def _keys(self, names: Sequence[str]) -> "Keys":
+        asked = [self._given[name] for name in names]
+        lazy = [column.pylist() for column in asked if isinstance(column, LazyColumn)]
+        if len(lazy) == len(asked):
+            return Keys.of(encoded_values(lazy) if self.rows else [])
         columns = [self.columns[name] for name in names]
         if not any(column.null_count for column in columns):
             return Keys.of(encoded_columns(columns) if self.rows else [])
@@ -89,8 +108,7 @@ class Request:
         return Keys(given.distinct, place)
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(msgspec.Struct, frozen=True, eq=False):
     """`distinct`: encoded keys, each once. `place`: of each row the place of its key among them; -1: it has none."""
 
     distinct: list[bytes]
@@ -99,9 +117,10 @@ class Keys:
     @classmethod
     def of(cls, keys: list[bytes]) -> "Keys":
         """One key per row."""
-        known = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        if len(known) == len(keys):
+        distinct = dict.fromkeys(keys)
+        if len(distinct) == len(keys):
             return cls(keys, np.arange(len(keys)))
+        known = {key: number for number, key in enumerate(distinct)}
         return cls(list(known), np.array([known[key] for key in keys], np.int64))
 
 
@@ -123,7 +142,7 @@ def parse_request(given: object, needed: Needed) -> Request:
     return Request(rows, {one.name: _typed(columns[one.name], one, needed) for one in needed.fields})
 
 
-def _of_mappings(given: Sequence[Any], needed: Needed) -> dict[str, pa.ChunkedArray]:
+def _of_mappings(given: Sequence[Any], needed: Needed) -> dict[str, Given]:
     other = next((place for place, row in enumerate(given) if not isinstance(row, Mapping)), None)
     if other is not None:
         what = f"request: row {other} is {type(given[other]).__name__}, not a mapping"
@@ -136,7 +155,7 @@ def _of_mappings(given: Sequence[Any], needed: Needed) -> dict[str, pa.ChunkedAr
     return {one.name: _column(values[one.name], one) for one in needed.fields}
 
 
-def _of_columns(given: Columns, needed: Needed) -> tuple[int, dict[str, pa.ChunkedArray]]:
+def _of_columns(given: Columns, needed: Needed) -> tuple[int, dict[str, Given]]:
     missing = [one.name for one in needed.fields if one.name not in given]
     if missing:
         raise needed.refused(missing, list(given))
@@ -147,7 +166,9 @@ def _of_columns(given: Columns, needed: Needed) -> tuple[int, dict[str, pa.Chunk
     return next(iter(lengths.values()), 0), {one.name: _column(list(given[one.name]), one) for one in needed.fields}
 
 
-def _column(values: list[object], field: RequestField) -> pa.ChunkedArray:
+def _column(values: list[object], field: RequestField) -> Given:
+    if _is_plain(values, field.dtype):
+        return LazyColumn(field.dtype, values)
     # The type is found from the values, and compared afterwards: told the type, Arrow would convert with loss.
     try:
         array = pa.array(values, field.dtype if pa.types.is_nested(field.dtype) else None)
@@ -158,6 +179,15 @@ def _column(values: list[object], field: RequestField) -> pa.ChunkedArray:
             hint=f"give every row's {field.name!r} as {field.dtype}, or None",
         ) from error
     return pa.chunked_array([array])
+
+
+def _is_plain(values: list[Any], dtype: pa.DataType) -> bool:
+    """Whether all are surely of the type just as they are; that of most keys can be told at once."""
+    kinds = set(map(type, values))
+    if dtype == pa.string() and kinds == {str}:
+        # Half a pair of surrogates is no text.
+        return "".join(values).isascii()
+    return bool(dtype == pa.int64() and kinds == {int} and min(values) >= -(2**63) and max(values) < 2**63)
 
 
 def _of_table(table: pa.Table, needed: Needed) -> dict[str, pa.ChunkedArray]:
@@ -190,7 +220,9 @@ def _arrow(given: object, names: Sequence[str]) -> pa.Table:
         ) from error
 
 
-def _typed(column: pa.ChunkedArray, field: RequestField, needed: Needed) -> pa.ChunkedArray:
+def _typed(column: Given, field: RequestField, needed: Needed) -> Given:
+    if isinstance(column, LazyColumn):
+        return column
     if pa.types.is_timestamp(column.type) and column.type.tz is None:
         raise NaiveTimestampError(field.name, "request")
     try:

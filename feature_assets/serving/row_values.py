@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from feature_assets.clock import duration_us
-from feature_assets.definition.view import FeatureView
+from feature_assets.compute.lazy_column import Column
 from feature_assets.errors import CodecError
 from feature_assets.online.codec import ValueCodec
 from feature_assets.online.item import Body
@@ -20,14 +18,12 @@ from feature_assets.serving.lookup import NO_ROW, Values
 from feature_assets.serving.stages import Stages, ended
 from feature_assets.serving.status import Status
 
-Ints = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, slots=True)
 class RowValues:
-    """Reads rows as `codec` unpacks them: of the features those `wanted`."""
+    """Reads rows as `codec` unpacks them: of the features those `wanted`. `ttl`: microseconds; None: they live on."""
 
-    view: FeatureView
+    ttl: int | None
     codec: ValueCodec
     wanted: frozenset[str]
 
@@ -35,41 +31,32 @@ class RowValues:
         """The values of the winning rows: none of an item without one, or with one that has expired."""
         rows = [None if item.batch is None else item.batch.row for item in items]
         there = [row for row in rows if row is not None]
-        held = np.arange(len(rows))
-        if len(there) < len(rows):
-            held = np.array([place for place, row in enumerate(rows) if row is not None], np.int64)
         unpacked = _Unpacked.of(self.codec, [row.values for row in there], self.wanted)
-        event_at = np.array([row.event_at for row in there], np.int64)
+        event_at = [row.event_at for row in there]
         ended(stages, "decode")
-        codes, row = np.full(len(items), Status.NOT_FOUND.code), np.full(len(items), NO_ROW)
+        # Exactly the time to live is not expired yet.
+        oldest = None if self.ttl is None else as_of - self.ttl
+        count = len(items)
+        if len(there) == count and not unpacked.bad and (oldest is None or min(event_at, default=as_of) >= oldest):
+            # As it usually is.
+            return Values(unpacked.columns, np.arange(count), np.full(count, Status.PRESENT.code), {}, 0, count)
+        held = np.array([place for place, row in enumerate(rows) if row is not None], np.int64)
+        times = np.array(event_at, np.int64)
+        codes, row = np.full(count, Status.NOT_FOUND.code), np.full(count, NO_ROW)
         if unpacked.bad:
             codes[held[unpacked.bad]] = Status.ERROR.code
-            held, event_at = np.delete(held, unpacked.bad), np.delete(event_at, unpacked.bad)
-        expired = self._expired(event_at, as_of)
+            held, times = np.delete(held, unpacked.bad), np.delete(times, unpacked.bad)
+        expired = np.zeros(len(times), np.bool_) if oldest is None else times < oldest
         codes[held] = np.where(expired, Status.EXPIRED.code, Status.PRESENT.code)
         row[held] = np.where(expired, NO_ROW, np.arange(len(held)))
-        return Values(
-            unpacked.arrays,
-            row,
-            codes,
-            unreadable=len(unpacked.bad),
-            fitting=unpacked.fitting,
-            reason=unpacked.reason,
-        )
-
-    def _expired(self, event_at: Ints, as_of: int) -> npt.NDArray[np.bool_]:
-        """Exactly the time to live is not expired yet."""
-        if self.view.ttl is None:
-            return np.zeros(len(event_at), np.bool_)
-        mask: npt.NDArray[np.bool_] = event_at < as_of - duration_us(self.view.ttl)
-        return mask
+        return Values(unpacked.columns, row, codes, {}, len(unpacked.bad), unpacked.fitting, unpacked.reason)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Unpacked:
     """Unpacked values, without those in `bad` (places), which are unreadable. `fitting`: how many say they fit."""
 
-    arrays: dict[str, pa.Array]
+    columns: dict[str, Column]
     bad: list[int]
     fitting: int
     reason: str
@@ -77,7 +64,9 @@ class _Unpacked:
     @classmethod
     def of(cls, codec: ValueCodec, packed: Sequence[bytes], wanted: frozenset[str]) -> "_Unpacked":
         if not packed:
-            empty = {name: pa.array([], dtype) for name, dtype in zip(codec.names, codec.dtypes, strict=True)}
+            empty: dict[str, Column] = {
+                name: pa.array([], dtype) for name, dtype in zip(codec.names, codec.dtypes, strict=True)
+            }
             return cls(empty, [], 0, "")
         try:
             return cls(codec.unpack_some(packed, wanted), [], len(packed), "")
@@ -87,7 +76,7 @@ class _Unpacked:
         bad = [place for place, value in enumerate(packed) if not _is_readable(codec, value)]
         skipped = frozenset(bad)
         good = cls.of(codec, [value for place, value in enumerate(packed) if place not in skipped], wanted)
-        return cls(good.arrays, bad, sum(codec.fits(value) for value in packed), reason)
+        return cls(good.columns, bad, sum(codec.fits(value) for value in packed), reason)
 
 
 def _is_readable(codec: ValueCodec, value: bytes) -> bool:

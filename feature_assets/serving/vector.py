@@ -6,7 +6,7 @@ it is as unknown as itself.
 It reads no store.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from feature_assets.clock import to_us
+from feature_assets.compute.lazy_column import Column, LazyColumn, arrow_of
 from feature_assets.compute.on_demand import on_demand_columns
 from feature_assets.definition.dtypes import INSTANT
 from feature_assets.definition.on_demand import OnDemandView
@@ -35,7 +36,7 @@ class Vector:
     request: Request
     as_of: datetime
     stale_is_null: bool = False
-    values: dict[str, pa.Array] = field(default_factory=dict)
+    values: dict[str, Column] = field(default_factory=dict)
     codes: dict[str, Codes] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -50,7 +51,7 @@ class Vector:
         over = {name: found.overflow[name][row] & (row != NO_ROW) for name in taken if name in found.overflow}
         if not _is_whole(row, len(taken[ref.selected[0].name])):
             index = pa.array(row, mask=row == NO_ROW)
-            taken = {name: column.take(index) for name, column in taken.items()}
+            taken = {name: arrow_of(column).take(index) for name, column in taken.items()}
         for one in ref.selected:
             own = np.where(over[one.name], Status.OVERFLOW.code, codes) if one.name in over else codes
             self._put(ref.column(one.name), one, taken[one.name], own)
@@ -74,14 +75,12 @@ class Vector:
         for one in view.features:
             self._put(view.column(one.name), one, computed[one.name], codes)
 
-    def table(self, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
-        """The columns asked for."""
-        return pa.table([self.values[name] for name in columns], schema=schema)
-
     def _computed(self, view: OnDemandView, rows: Ints | None) -> Mapping[str, pa.Array] | None:
         """What the function returned for these rows (None: all); None if it failed."""
         names = [*(one.name for one in view.request), *view.inputs]
-        given = {name: self.values[name] if name in view.inputs else self.request.columns[name] for name in names}
+        given = {
+            name: arrow_of(self.values[name]) if name in view.inputs else self.request.columns[name] for name in names
+        }
         count = self.request.rows if rows is None else len(rows)
         if rows is not None:
             index = pa.array(rows)
@@ -97,8 +96,8 @@ class Vector:
     def _is_lost(self, codes: Codes) -> npt.NDArray[np.bool_]:
         return unknown(codes) | (codes == Status.STALE.code) if self.stale_is_null else unknown(codes)
 
-    def _put(self, name: str, feature: Feature, column: pa.Array, codes: Codes) -> None:
-        if column.null_count:
+    def _put(self, name: str, feature: Feature, column: Column, codes: Codes) -> None:
+        if not isinstance(column, LazyColumn) and column.null_count:
             valid = np.asarray(column.is_valid())
             served = codes == Status.PRESENT.code
             if not self.stale_is_null:

@@ -76,6 +76,11 @@ class ServingVersions:
         self._known[view.name] = _Known(now, serving)
         return serving
 
+    def is_known(self, view: FeatureView) -> bool:
+        """Whether `of` answers from memory."""
+        known = self._known.get(view.name)
+        return known is not None and (view.name in self._looking_up or self._is_recent(known, self._clock.now()))
+
     def _is_recent(self, known: _Known, now: datetime) -> bool:
         return timedelta(0) <= now - known.at < self._remembered
 

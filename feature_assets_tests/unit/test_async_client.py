@@ -1,19 +1,24 @@
 """The client for event loops: the same answers, nothing blocked, nothing left behind."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from threading import Event
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Event, current_thread
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from feature_assets.errors import InputError, OverloadedError, StoreUnreachableError
+from feature_assets.definition.on_demand import OnDemandView
+from feature_assets.definition.view import Feature
+from feature_assets.errors import InputError, OverloadedError, StoreUnreachableError, UnknownNameError
 from feature_assets.online.memory import MemoryStore
+from feature_assets.online.sqlite import SQLiteStore
 from feature_assets.online.store import ReadResult
 from feature_assets.serving.admission import AdmissionOptions
 from feature_assets.serving.async_client import AsyncOnlineClient
-from feature_assets.serving.client import ClientOptions, OnlineClient
+from feature_assets.serving.client import ClientOptions, OnlineClient, Question
 from feature_assets_tests.histories import view_of
 from feature_assets_tests.published import Published, at, project_of
 
@@ -128,3 +133,45 @@ def test_what_has_no_answer_long_after_its_deadline_is_given_up() -> None:
                 await features.get(UA, service="it", deadline=LONG)
 
     asyncio.run(ask())
+
+
+def test_in_the_loop_is_answered_what_waits_for_nobody(tmp_path: Path) -> None:
+    view = view_of("carriers", {"carrier": pa.string()}, {"delay": pa.float64()})
+    store = SQLiteStore(tmp_path / "online.sqlite")
+    world = Published(store)
+    world.publish(view, [{"carrier": "UA", "event_at": at(3), "delay": 1.5}])
+    twice = OnDemandView("twice", [], ["carriers__delay"], function=doubled, features=[Feature("delay", pa.float64())])
+
+    async def ask() -> None:
+        here = current_thread().name
+
+        async def thread_of(features: AsyncOnlineClient) -> str:
+            answer, thread = await features.answered(Question(UA, "it"), lambda answer: (answer, current_thread().name))
+            assert answer.to_pylist()[0]["carriers__delay"] == 1.5
+            return thread
+
+        with OnlineClient.over(project_of(view), store, world.ledger, world.clock) as client:
+            features = AsyncOnlineClient(client, in_loop=True)
+            # Which version serves is asked of the ledger: that may take its time.
+            assert await thread_of(features) != here
+            assert await asyncio.gather(*(thread_of(features) for _ in range(20))) == [here] * 20
+            world.later(minutes=1)
+            assert await thread_of(features) != here
+            assert await thread_of(features) == here
+            with pytest.raises(UnknownNameError):
+                await features.get(UA, service="its")
+            await features.close()
+            async with AsyncOnlineClient(client) as beside:
+                assert await thread_of(beside) != here
+        with OnlineClient.over(project_of(view, twice), store, world.ledger, world.clock) as client:
+            async with AsyncOnlineClient(client, in_loop=True) as features:
+                # What a project computes by itself may take its time as well.
+                assert here not in {await thread_of(features), await thread_of(features)}
+
+    asyncio.run(ask())
+    store.close()
+
+
+def doubled(columns: Mapping[str, pa.Array], as_of: pa.Array) -> dict[str, pa.Array]:
+    del as_of
+    return {"delay": pc.multiply(columns["carriers__delay"], 2.0)}

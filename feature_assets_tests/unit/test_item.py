@@ -1,5 +1,7 @@
 """The bytes of an item: documented, the same for ever, and refused if a newer release wrote them."""
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from feature_assets.errors import CodecError
 from feature_assets.online.item import (
     WATERMARK_KEY,
     BatchSection,
+    Body,
     Cut,
     Item,
     Recent,
@@ -18,6 +21,7 @@ from feature_assets.online.item import (
     pack_item,
     pack_watermark,
     table_name,
+    unpack_bodies,
     unpack_item,
     unpack_watermark,
 )
@@ -125,3 +129,31 @@ def test_the_watermark_comes_back_and_has_a_key_that_no_entity_has() -> None:
 
 def test_each_life_has_a_table_of_its_own() -> None:
     assert [table_name("v", "0a1b", life) for life in (0, 1, 12)] == ["v.0a1b", "v.0a1br1", "v.0a1br12"]
+
+
+@given(st.lists(ITEMS, min_size=1, max_size=4), st.data())
+def test_items_read_together_are_those_read_one_by_one(items: list[Item], data: st.DataObject) -> None:
+    packed = [pack_item(item) for item in items]
+    assert unpack_bodies(packed) == [Body(item.batch, item.streams) for item in items]
+    # Bytes of one that come to lie in another, as no fault of a store would move them: never others than one by one.
+    whole = b"".join(packed)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), min_size=len(items) - 1, max_size=len(items) - 1)))
+    moved = [whole[start:end] for start, end in pairwise([0, *cuts, len(whole)])]
+    alone = [_alone(value) for value in moved]
+    if None in alone:
+        with pytest.raises(CodecError):
+            unpack_bodies(moved)
+    else:
+        assert unpack_bodies(moved) == alone
+
+
+def test_of_no_items_nothing_is_read() -> None:
+    assert unpack_bodies([]) == []
+
+
+def _alone(value: bytes) -> Body | None:
+    try:
+        item = unpack_item(value, 1)
+    except CodecError:
+        return None
+    return Body(item.batch, item.streams)

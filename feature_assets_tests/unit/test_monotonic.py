@@ -113,6 +113,20 @@ def test_the_memory_is_bounded_and_forgets_what_was_not_read_for_longest() -> No
     assert seqs(reads, b"999") == [2]
 
 
+def test_what_is_read_again_and_again_is_never_forgotten_however_much_else_is_read() -> None:
+    replicas = Replicas()
+    reads = MonotonicReads(replicas, keys=4)
+    replicas.seen[b"hot"] = replicas.true[b"hot"] = 9
+    for number in range(40):
+        key = b"%d" % number
+        replicas.seen[key] = 1
+        assert seqs(reads, b"hot", key) == [9, 1]
+        assert seqs(reads, b"hot") == [9]
+    replicas.seen[b"hot"] = 8
+    assert seqs(reads, b"hot") == [9]
+    assert reads.stats().read_again == 1
+
+
 def test_a_table_that_fails_changes_nothing() -> None:
     store = Replicas()
     store.failing = StoreUnreachableError("down")

@@ -57,12 +57,11 @@ def world(tmp_path: Path) -> Checked:
 
 def changed(answer: Answer, column: str, values: list[object], status: Status | None = None) -> Answer:
     """The same answer with other values in a column."""
-    at = answer.table.schema.get_field_index(column)
-    table = answer.table.set_column(at, answer.table.schema.field(at), pa.array(values, answer.table[column].type))
+    columns = {**answer.columns, column: pa.array(values, answer.schema.field(column).type)}
     codes = dict(answer.codes)
     if status is not None:
         codes[column] = np.full(len(answer), status.code)
-    return replace(answer, table=table, codes=codes)
+    return replace(answer, columns=columns, codes=codes)
 
 
 def test_what_was_served_is_what_the_loader_says(world: Checked) -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import feature_assets as fa
 from feature_assets.compute.aggregates.layout import layout_of
 from feature_assets.compute.aggregates.slot import Records
+from feature_assets.compute.lazy_column import arrow_of
 from feature_assets.compute.tiles import packed, ring_of_records
 from feature_assets.online.item import BatchSection, Body, Row, StreamSection
 from feature_assets.serving.lookup import NO_ROW
@@ -55,7 +56,7 @@ def item(batch: bytes | None = None, stream: bytes | None = None) -> Body:
 def values(*items: Body, as_of: int = NOW) -> list[tuple[object, object, object] | Status]:
     """Sums over an hour and a day and the count over an hour, or what is known instead."""
     found = READING.values(items, as_of)
-    rows = list(zip(*(column.to_pylist() for column in found.columns.values()), strict=True))
+    rows = list(zip(*(arrow_of(column).to_pylist() for column in found.columns.values()), strict=True))
     statuses = list(Status)
     return [
         statuses[code] if place == NO_ROW else rows[place]

@@ -9,8 +9,8 @@
     GET  /ready                           it can answer: warm, the store reached, not going down
     GET  /metrics                         for Prometheus (verb metrics)
 
-Invariant: the event loop reads and writes bytes and nothing else; a request is parsed, answered and encoded in one of a
-few threads, so that health is answered however many ask. Every request has a deadline, and is answered by then.
+Invariant: the event loop waits for nobody: what may wait is answered and encoded in one of a few threads, so that
+health is answered however many ask. Every request has a deadline, and is answered by then.
 """
 
 import asyncio
@@ -22,11 +22,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
 
 from feature_assets.clock import Clock
 from feature_assets.definition.service import FeatureService
@@ -83,7 +82,7 @@ class Serving:
         self.services = self.client.services
         self.rates = Rates(self.limits.rate)
 
-    def key(self, headers: Headers) -> Key:
+    def key(self, headers: Mapping[str, str]) -> Key:
         """Who asks. Raises `ProblemError`."""
         if self.keys is None:
             return ANYBODY
@@ -106,6 +105,8 @@ class _Call:
 
     verb: str
     id: str
+    request: Request
+    headers: Mapping[str, str]
     began: float = field(default_factory=time.perf_counter)
     key: str = ""
     service: str = ""
@@ -126,11 +127,10 @@ class Reply(Response):
         self.raw_headers = [*_HEADERS, length, (b"content-type", media_type.encode()), *more]
 
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-Handler = Callable[[Serving, Request, _Call], Awaitable[Response]]
+Handler = Callable[[Serving, _Call], Awaitable[Response]]
 
 
-def app_of(serving: Serving) -> Starlette:
+def app_of(serving: Serving) -> Router:
     """The application, over what it works with."""
     table: list[tuple[str, str, str, Handler]] = [
         ("POST", "/v1/services/{service}", "read", _features),
@@ -144,34 +144,41 @@ def app_of(serving: Serving) -> Starlette:
         table.append(("POST", "/v1/services/{service}/explain", "explain", _explain))
     if serving.show_openapi:
         table.append(("GET", "/openapi.json", "schema", _openapi))
-    paths: dict[str, dict[str, Endpoint]] = {}
+    paths: dict[str, dict[str, tuple[str, Handler]]] = {}
     for method, path, verb, handler in table:
-        paths.setdefault(path, {})[method] = _guarded(serving, verb, handler)
-    routes = [Route(path, _by_method(endpoints), methods=list(endpoints)) for path, endpoints in paths.items()]
-    return Starlette(routes=routes, exception_handlers={404: _no_such_path, 405: _other_method})
+        paths.setdefault(path, {})[method] = verb, handler
+    routes = [Route(path, _Endpoint(serving, methods)) for path, methods in paths.items()]
+    return Router(routes, redirect_slashes=False, default=_no_such_path)
 
 
-def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
-    """One endpoint for a path, so that its other methods are told as one list."""
-    if len(endpoints) == 1:
-        return next(iter(endpoints.values()))
-    reads = endpoints["GET"]
+class _Endpoint:
+    """A path: by method, a handler of which every outcome is an answer, is counted and, if features, audited.
 
-    async def handle(request: Request) -> Response:
-        return await endpoints.get(request.method, reads)(request)
+    It is an application of its own, so that nothing stands between it and the server.
+    """
 
-    return handle
+    def __init__(self, serving: Serving, methods: Mapping[str, tuple[str, Handler]]) -> None:
+        self._serving = serving
+        self._methods = methods
+        self._allowed = ", ".join(sorted([*methods, *(["HEAD"] if "GET" in methods else [])]))
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        found = self._methods.get("GET" if method == "HEAD" else method)
+        if found is None:
+            problem = ProblemError(405, "unknown_method", "this path takes another method", _LISTED)
+            response = _unrouted(problem, {"allow": self._allowed})
+        else:
+            response = await self._answered(Request(scope, receive), *found)
+        await response(scope, receive, send)
 
-def _guarded(serving: Serving, verb: str, handler: Handler) -> Endpoint:
-    """A handler of which every outcome is an answer, is counted and, if features were asked for, audited."""
-
-    async def handle(request: Request) -> Response:
-        given = request.headers.get("x-request-id", "")
-        call = _Call(verb, given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16))
+    async def _answered(self, request: Request, verb: str, handler: Handler) -> Response:
+        serving, headers = self._serving, _headers(request.scope)
+        given = headers.get("x-request-id", "")
+        call = _Call(verb, given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16), request, headers)
         code = ""
         try:
-            response = await handler(serving, request, call)
+            response = await handler(serving, call)
         except ClientDisconnect:
             return Response(status_code=_GONE)
         except Exception as error:  # noqa: BLE001 # every error is answered, and none in detail that is ours
@@ -185,35 +192,33 @@ def _guarded(serving: Serving, verb: str, handler: Handler) -> Endpoint:
             _audit(serving, call, response.status_code, code, seconds)
         return response
 
-    return handle
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """The headers, by name in lower case. The first counts, of one that is there more than once."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 
 
-async def _no_such_path(request: Request, error: Exception) -> Response:
-    del request
-    return _unrouted(ProblemError(404, "unknown_path", "there is no such path", _LISTED), error)
+async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        response = _unrouted(ProblemError(404, "unknown_path", "there is no such path", _LISTED))
+        await response(scope, receive, send)
 
 
-async def _other_method(request: Request, error: Exception) -> Response:
-    del request
-    return _unrouted(ProblemError(405, "unknown_method", "this path takes another method", _LISTED), error)
-
-
-def _unrouted(problem: ProblemError, error: Exception) -> Response:
+def _unrouted(problem: ProblemError, headers: Mapping[str, str] | None = None) -> Response:
     call_id = secrets.token_hex(16)
-    headers = {**(getattr(error, "headers", None) or {}), "x-request-id": call_id}
-    return Reply(problem.body(call_id), problem.status, headers=headers)
+    return Reply(problem.body(call_id), problem.status, headers={**(headers or {}), "x-request-id": call_id})
 
 
 # ------------------------------------------------------------------------------------------------------------ features
 
 
-async def _features(serving: Serving, request: Request, call: _Call) -> Response:
-    key = _known(serving, request, call)
+async def _features(serving: Serving, call: _Call) -> Response:
+    key = _known(serving, call)
     serving.rates.require(key.id)
-    service = serving.service(key, "read", request.path_params["service"])
+    service = serving.service(key, "read", call.request.path_params["service"])
     call.service = service.name
-    media_type, accepted = _media_types(request.headers)
-    body = await _body(request, serving.limits)
+    media_type, accepted = _media_types(call.headers)
+    body = await _body(call, serving.limits)
     ask = parse(body, media_type, serving.limits)
     call.id, call.entities = ask.request_id or call.id, rows_of(ask)
     columns = _columns(service, ask.features)
@@ -264,7 +269,7 @@ def _columns(service: FeatureService, wanted: list[str] | None) -> list[str]:
     return wanted
 
 
-def _media_types(headers: Headers) -> tuple[str, str]:
+def _media_types(headers: Mapping[str, str]) -> tuple[str, str]:
     """What the body is in, and what the answer is to be in. Raises `ProblemError`."""
     given = headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if given not in MEDIA_TYPES:
@@ -280,14 +285,14 @@ def _media_types(headers: Headers) -> tuple[str, str]:
     raise ProblemError(406, "media_type", "what is accepted cannot be given", f"accept {JSON} or {MSGPACK}")
 
 
-async def _body(request: Request, limits: Limits) -> bytes:
+async def _body(call: _Call, limits: Limits) -> bytes:
     """The body, read no further than is taken. Raises `LimitError`."""
-    length = request.headers.get("content-length", "")
+    length = call.headers.get("content-length", "")
     if length.isascii() and length.isdigit():
         limits.require_body(int(length[:12]))
     parts, size = [], 0
     async with asyncio.timeout(limits.longest_deadline):
-        async for part in request.stream():
+        async for part in call.request.stream():
             size += len(part)
             limits.require_body(size)
             parts.append(part)
@@ -297,41 +302,41 @@ async def _body(request: Request, limits: Limits) -> bytes:
 # ------------------------------------------------------------------------------------------------------------- others
 
 
-async def _services(serving: Serving, request: Request, call: _Call) -> Response:
-    key = _known(serving, request, call)
+async def _services(serving: Serving, call: _Call) -> Response:
+    key = _known(serving, call)
     return _json({"services": [_listed(one) for name, one in serving.services.items() if key.allows("read", name)]})
 
 
-async def _service(serving: Serving, request: Request, call: _Call) -> Response:
-    key = _known(serving, request, call)
-    return _json(schema_of(serving.service(key, "read", request.path_params["service"])))
+async def _service(serving: Serving, call: _Call) -> Response:
+    key = _known(serving, call)
+    return _json(schema_of(serving.service(key, "read", call.request.path_params["service"])))
 
 
-async def _openapi(serving: Serving, request: Request, call: _Call) -> Response:
-    key = _known(serving, request, call)
+async def _openapi(serving: Serving, call: _Call) -> Response:
+    key = _known(serving, call)
     allowed = [one for name, one in serving.services.items() if key.allows("read", name)]
     return _json(document_of(allowed, serving.limits, keys=serving.keys is not None))
 
 
-async def _metrics(serving: Serving, request: Request, call: _Call) -> Response:
-    if not _known(serving, request, call).allows("metrics", None):
+async def _metrics(serving: Serving, call: _Call) -> Response:
+    if not _known(serving, call).allows("metrics", None):
         raise ProblemError(403, "forbidden", "this key may not read metrics", "use one with the verb metrics")
     return Reply(serving.metrics.exposed(), media_type=serving.metrics.MEDIA_TYPE)
 
 
-async def _health(serving: Serving, request: Request, call: _Call) -> Response:
-    del serving, request, call
+async def _health(serving: Serving, call: _Call) -> Response:
+    del serving, call
     return _json({"status": "alive"})
 
 
-async def _explain(serving: Serving, request: Request, call: _Call) -> Response:
-    key = _known(serving, request, call)
-    service = serving.service(key, "explain", request.path_params["service"])
+async def _explain(serving: Serving, call: _Call) -> Response:
+    key = _known(serving, call)
+    service = serving.service(key, "explain", call.request.path_params["service"])
     explain = serving.explain
     if explain is None:
         raise no_such_service(service.name)
     call.service = service.name
-    ask = parse(await _body(request, serving.limits), JSON, serving.limits)
+    ask = parse(await _body(call, serving.limits), JSON, serving.limits)
     columns = entities_of(ask, service.key_columns, serving.limits)
     call.entities = rows_of(ask)
     if call.entities != 1:
@@ -343,8 +348,7 @@ async def _explain(serving: Serving, request: Request, call: _Call) -> Response:
     return Reply(content)
 
 
-async def _ready(serving: Serving, request: Request, call: _Call) -> Response:
-    del request
+async def _ready(serving: Serving, call: _Call) -> Response:
     if serving.draining:
         return _json({"status": "draining"}, 503)
     try:
@@ -362,8 +366,8 @@ def _standing(serving: Serving) -> bytes:
     return msgspec.json.encode(serving.client.warmed())
 
 
-def _known(serving: Serving, request: Request, call: _Call) -> Key:
-    key = serving.key(request.headers)
+def _known(serving: Serving, call: _Call) -> Key:
+    key = serving.key(call.headers)
     call.key = key.id
     return key
 

@@ -7,6 +7,7 @@ binary as base64; MessagePack has these as they are.
 The status of a column is one text if all rows have the same, else a list.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_assets.compute.lazy_column import Column, LazyColumn
 from feature_assets.serving.answer import EXACT_IN_JSON, Answer, Meta, plain
 from feature_assets.serving.http.bodies import JSON
 from feature_assets.serving.status import Codes, Status, statuses
@@ -28,7 +30,7 @@ _NAMES: Final = [status.value for status in Status]
 def encoded(answer: Answer, columns: Sequence[str], *, media_type: str, detail: str, layout: str) -> bytes:
     """The body of an answer, of these output columns."""
     exact = media_type != JSON
-    values = {name: values_of(answer.table.column(name), exact=exact) for name in columns}
+    values = {name: values_of(answer.columns[name], exact=exact) for name in columns}
     document: dict[str, Any] = {
         "request_id": answer.request_id,
         "service": answer.service,
@@ -65,9 +67,12 @@ def status_of(codes: Codes) -> str | list[str]:
     return [_NAMES[code] for code in codes.tolist()]
 
 
-def values_of(column: pa.ChunkedArray, *, exact: bool) -> list[Any]:
+def values_of(column: Column, *, exact: bool) -> list[Any]:
     """The values of a column, as JSON has them, or, where `exact`, as MessagePack does."""
-    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if isinstance(column, LazyColumn):
+        values = column.pylist()
+        return values if exact or _are_plain(values, _KINDS[column.dtype.id]) else list(map(plain, values))
+    array = column
     kind = _KINDS.get(array.type.id)
     if kind is None:
         return [plain(value, exact=exact) for value in array.to_pylist()]
@@ -84,6 +89,13 @@ _KINDS: Final = {
     **{one.id: "float" for one in (pa.float16(), pa.float32(), pa.float64())},
 }
 """By type, how its values are told; all others by `plain`, one by one."""
+
+
+def _are_plain(values: list[Any], kind: str) -> bool:
+    """Whether JSON has all these values as they are. The sum is not finite if one value is not."""
+    if kind == "float":
+        return math.isfinite(sum(values))
+    return kind != "integer" or max(map(abs, values), default=0) <= EXACT_IN_JSON
 
 
 def _numbers(array: pa.Array, kind: str, *, exact: bool) -> list[Any]:
