@@ -1,13 +1,17 @@
 """Metrics of serving, for Prometheus.
 
 Invariant: labels are names from definitions and small fixed sets, so that their number is known beforehand. What is
-counted elsewhere (admission, cache, breaker, stores) is read from there when it is asked for.
+counted elsewhere (admission, cache, breaker, stores) is read from there when it is asked for. What was answered before
+the metrics are asked for is in them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any, ClassVar, Final, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -19,10 +23,12 @@ from feature_assets.definition.naming import SEPARATOR
 from feature_assets.errors import FeatureAssetsError, UnknownNameError
 from feature_assets.serving.answer import Answer
 from feature_assets.serving.client import OnlineClient
-from feature_assets.serving.status import Status
+from feature_assets.serving.status import Codes, Status
 
 BUCKETS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds: from what a lookup of one entity takes to what nobody waits for."""
+_AT_ONCE: Final = 96
+"""So much that was noted is counted at once; about three entries a request."""
 _SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 MetricOf = TypeVar("MetricOf", bound=MetricWrapperBase)
 Counts = npt.NDArray[np.int64]
@@ -37,6 +43,7 @@ class ServingMetrics:
 
     def __init__(self, others: Mapping[str, Numbers] | None = None) -> None:
         registry = self._registry = CollectorRegistry()
+        self._noted: deque[_Answered | Callable[[], None]] = deque()
         self._known: dict[tuple[int, tuple[str, ...]], Any] = {}
         self._stages = Histogram(
             "feature_assets_stage_seconds",
@@ -83,18 +90,9 @@ class ServingMetrics:
 
     def answered(self, answer: Answer, seconds: float) -> None:
         """See `Observer`."""
-        service = answer.service
-        self._of(self._requests, service).observe(seconds)
-        self._of(self._entities, service).observe(len(answer))
-        for stage, taken in answer.stages.seconds.items():
-            self._of(self._stages, service, stage).observe(taken)
-        for prefix, counts in _counted(answer).items():
-            for code in np.flatnonzero(counts).tolist():
-                self._of(self._statuses, service, prefix, _NAMES[code]).inc(int(counts[code]))
-        for prefix, meta in answer.meta.items():
-            if meta.complete_through is not None:
-                behind = max(0.0, (answer.as_of - meta.complete_through).total_seconds())
-                self._of(self._staleness, service, prefix).set(behind)
+        complete = {prefix: meta.complete_through for prefix, meta in answer.meta.items()}
+        taken = list(answer.stages.seconds.items())
+        self._later(_Answered(answer.service, seconds, len(answer), taken, answer.codes, answer.as_of, complete))
 
     def failed(self, service: str, error: FeatureAssetsError, seconds: float) -> None:
         """See `Observer`."""
@@ -105,11 +103,46 @@ class ServingMetrics:
 
     def encoded(self, answer: Answer) -> None:
         """An answer was encoded, after it was observed."""
-        self._of(self._stages, answer.service, "encode").observe(answer.stages.seconds["encode"])
+        stage, seconds = self._of(self._stages, answer.service, "encode"), answer.stages.seconds["encode"]
+        self._later(lambda: stage.observe(seconds))
 
     def answered_http(self, verb: str, status: int, seconds: float) -> None:
         """The HTTP server has answered."""
-        self._of(self._http, verb, str(status)).observe(seconds)
+        answers = self._of(self._http, verb, str(status))
+        self._later(lambda: answers.observe(seconds))
+
+    def _later(self, noted: "_Answered | Callable[[], None]") -> None:
+        """Count it with others: many at once take less time, and none of it while an answer is waited for."""
+        self._noted.append(noted)
+        if len(self._noted) >= _AT_ONCE:
+            self._count()
+
+    def _count(self) -> None:
+        """Count all that was noted."""
+        for _ in range(len(self._noted)):
+            try:
+                noted = self._noted.popleft()
+            except IndexError:
+                # Somebody else counts, too.
+                return
+            if isinstance(noted, _Answered):
+                self._count_answer(noted)
+            else:
+                noted()
+
+    def _count_answer(self, answered: "_Answered") -> None:
+        service = answered.service
+        self._of(self._requests, service).observe(answered.seconds)
+        self._of(self._entities, service).observe(answered.rows)
+        for stage, taken in answered.taken:
+            self._of(self._stages, service, stage).observe(taken)
+        for prefix, counts in _counted(answered.codes).items():
+            for code in np.flatnonzero(counts).tolist():
+                self._of(self._statuses, service, prefix, _NAMES[code]).inc(int(counts[code]))
+        for prefix, complete in answered.complete.items():
+            if complete is not None:
+                behind = max(0.0, (answered.as_of - complete).total_seconds())
+                self._of(self._staleness, service, prefix).set(behind)
 
     def _of(self, metric: MetricOf, *labels: str) -> MetricOf:
         """The metric with these labels, which is looked up once."""
@@ -121,18 +154,31 @@ class ServingMetrics:
 
     def exposed(self) -> bytes:
         """All of it, in Prometheus's text format."""
+        self._count()
         return generate_latest(self._registry)
 
 
 _NAMES: Final = [status.value for status in Status]
 
 
-def _counted(answer: Answer) -> dict[str, Counts]:
+class _Answered(msgspec.Struct, frozen=True, eq=False):
+    """What is counted of an answer; nothing else of it is kept."""
+
+    service: str
+    seconds: float
+    rows: int
+    taken: Sequence[tuple[str, float]]
+    codes: Mapping[str, Codes]
+    as_of: datetime
+    complete: Mapping[str, datetime | None]
+
+
+def _counted(all_codes: Mapping[str, Codes]) -> dict[str, Counts]:
     """How many values of each view (or on-demand view) have each status."""
     found: dict[str, Counts] = {}
     # Columns of a view without nulls share their codes, which are counted once.
     known: dict[int, Counts] = {}
-    for column, codes in answer.codes.items():
+    for column, codes in all_codes.items():
         counts = known.get(id(codes))
         if counts is None:
             counts = known[id(codes)] = np.bincount(codes, minlength=len(_NAMES))

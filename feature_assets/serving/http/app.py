@@ -13,7 +13,6 @@ Invariant: the event loop waits for nobody: what may wait is answered and encode
 health is answered however many ask. Every request has a deadline, and is answered by then.
 """
 
-import asyncio
 import re
 import secrets
 import time
@@ -22,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
@@ -105,8 +104,9 @@ class _Call:
 
     verb: str
     id: str
-    request: Request
     headers: Mapping[str, str]
+    path_params: Mapping[str, str]
+    receive: Receive = field(repr=False)
     began: float = field(default_factory=time.perf_counter)
     key: str = ""
     service: str = ""
@@ -169,13 +169,14 @@ class _Endpoint:
             problem = ProblemError(405, "unknown_method", "this path takes another method", _LISTED)
             response = _unrouted(problem, {"allow": self._allowed})
         else:
-            response = await self._answered(Request(scope, receive), *found)
+            response = await self._answered(scope, receive, *found)
         await response(scope, receive, send)
 
-    async def _answered(self, request: Request, verb: str, handler: Handler) -> Response:
-        serving, headers = self._serving, _headers(request.scope)
+    async def _answered(self, scope: Scope, receive: Receive, verb: str, handler: Handler) -> Response:
+        serving, headers = self._serving, _headers(scope)
         given = headers.get("x-request-id", "")
-        call = _Call(verb, given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16), request, headers)
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        call = _Call(verb, request_id, headers, scope["path_params"], receive)
         code = ""
         try:
             response = await handler(serving, call)
@@ -215,7 +216,7 @@ def _unrouted(problem: ProblemError, headers: Mapping[str, str] | None = None) -
 async def _features(serving: Serving, call: _Call) -> Response:
     key = _known(serving, call)
     serving.rates.require(key.id)
-    service = serving.service(key, "read", call.request.path_params["service"])
+    service = serving.service(key, "read", call.path_params["service"])
     call.service = service.name
     media_type, accepted = _media_types(call.headers)
     body = await _body(call, serving.limits)
@@ -290,12 +291,17 @@ async def _body(call: _Call, limits: Limits) -> bytes:
     length = call.headers.get("content-length", "")
     if length.isascii() and length.isdigit():
         limits.require_body(int(length[:12]))
-    parts, size = [], 0
-    async with asyncio.timeout(limits.longest_deadline):
-        async for part in call.request.stream():
-            size += len(part)
-            limits.require_body(size)
-            parts.append(part)
+    parts, size, more = [], 0, True
+    while more:
+        # How long that may take is bounded by the connection.
+        message = await call.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        size += len(part)
+        limits.require_body(size)
+        parts.append(part)
+        more = message.get("more_body", False)
     return b"".join(parts)
 
 
@@ -309,7 +315,7 @@ async def _services(serving: Serving, call: _Call) -> Response:
 
 async def _service(serving: Serving, call: _Call) -> Response:
     key = _known(serving, call)
-    return _json(schema_of(serving.service(key, "read", call.request.path_params["service"])))
+    return _json(schema_of(serving.service(key, "read", call.path_params["service"])))
 
 
 async def _openapi(serving: Serving, call: _Call) -> Response:
@@ -331,7 +337,7 @@ async def _health(serving: Serving, call: _Call) -> Response:
 
 async def _explain(serving: Serving, call: _Call) -> Response:
     key = _known(serving, call)
-    service = serving.service(key, "explain", call.request.path_params["service"])
+    service = serving.service(key, "explain", call.path_params["service"])
     explain = serving.explain
     if explain is None:
         raise no_such_service(service.name)

@@ -2,7 +2,7 @@
 
 Invariant: told to end (SIGTERM, SIGINT), it says at once that it is not ready, goes on for `notice` seconds so that a
 balancer notices, then takes no new connection, and ends when what it had begun is answered, or after `grace` seconds. A
-connection that has not sent a request's head in time, or sends one without end, is closed.
+connection that has not sent a request's head or body in time, or sends a head without end, is closed.
 """
 
 import asyncio
@@ -128,7 +128,7 @@ class _Server(uvicorn.Server):
 
 
 class _Bounded(HttpToolsProtocol):
-    """A connection of which the head of a request has to come in time, and may only be so long."""
+    """A connection on which the head of a request, and its body, have to come in time; a head may only be so long."""
 
     def __init__(self, *given: Any, limits: Limits, **named: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         super().__init__(*given, **named)
@@ -136,6 +136,7 @@ class _Bounded(HttpToolsProtocol):
         self._head = 0
         self._ending = False
         self._late: asyncio.TimerHandle | None = None
+        self._body_late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -151,6 +152,13 @@ class _Bounded(HttpToolsProtocol):
                 self.transport.close()
                 return
         super().data_received(data)
+        cycle = self._begun()
+        if self._body_late is None and cycle is not None and cycle.more_body and not cycle.response_complete:
+            self._body_late = self.loop.call_later(self._limits.longest_deadline, self._give_up)
+
+    def on_message_complete(self) -> None:
+        self._body_arrived()
+        super().on_message_complete()
 
     def on_headers_complete(self) -> None:
         self._arrived()
@@ -176,6 +184,7 @@ class _Bounded(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._arrived()
+        self._body_arrived()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
@@ -186,6 +195,11 @@ class _Bounded(HttpToolsProtocol):
             self._late.cancel()
             self._late = None
         self._head = 0
+
+    def _body_arrived(self) -> None:
+        if self._body_late is not None:
+            self._body_late.cancel()
+            self._body_late = None
 
     def _give_up(self) -> None:
         self._late = None
