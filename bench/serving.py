@@ -323,7 +323,7 @@ def _against_feast(
     label = f"{world.name}, HTTP, {HTTP_SIZE} x {count}, Feast's time over ours"
     more = spread(taken)
     return Figure(
-        label, 1e3 * taken["feast"].median, 1e3 * taken["ours"].median, "ms", at_least=FASTER_THAN_FEAST, more=more
+        label, 1e3 * taken["feast"].quiet, 1e3 * taken["ours"].quiet, "ms", at_least=FASTER_THAN_FEAST, more=more
     )
 
 
