@@ -4,10 +4,11 @@ Reads are a whole `OnlineClient.get` on a SQLite file; beside them, each in a pr
 another view into the same file, paced to half of the rate that it sustains alone, and a backfill of the flights example
 that never ends. Quiet and loaded stretches take turns.
 
-    python bench/read_under_load.py [--items 5000] [--turns 4] [--reads 500] [--niceness 10] [--json]
+    python bench/read_under_load.py [--items 5000] [--turns 4] [--reads 500] [--priority background] [--json]
 
-Measured: the 99th percentile under load; the limit: that of the quiet stretches. `--niceness`: what the other processes
-give way by. Where sessions have scheduling groups of their own, that counts within a session alone.
+Measured: the 99th percentile under load; the limit: that of the quiet stretches. `--priority`: as runs have it by
+FEATURE_ASSETS_RUN_PRIORITY. How much the push got done meanwhile is in `pushed_per_second`: the reads take one of two
+processors whole, and the backfill wants the other one too.
 """
 
 import argparse
@@ -39,6 +40,7 @@ from feature_assets.online.contents import contents_of
 from feature_assets.online.plan import plan_push
 from feature_assets.online.push import PushOptions, push
 from feature_assets.online.sqlite import SQLiteStore
+from feature_assets.priority import give_way
 from feature_assets.serving.client import OnlineClient
 from feature_assets.serving.reader import OnlineReader
 from feature_assets.settings import load_settings
@@ -48,6 +50,7 @@ from feature_assets_tests.histories import view_of
 PUSHED = view_of("pushed", {"tailnum": pa.string()}, {"mean": pa.float64(), "count": pa.int64()})
 READS = (("rows", 100, 1), ("rows", 500, 3), ("windows", 100, 3))
 ALLOWED = 1.5
+PUSHED_SO_FAR = "pushed"
 BATCH = 2_000
 """Entities in one push."""
 
@@ -79,6 +82,7 @@ def push_days(root: Path, rate: float | None, seconds: float) -> None:
             options = PushOptions(contents_of(PUSHED))
             push(plan, PUSHED, table=table, ledger=ledger, store=store, clock=clock, options=options)
         done += BATCH
+        (root / PUSHED_SO_FAR).write_text(str(done), encoding="ascii")
         if rate is not None:
             time.sleep(max(0.0, done / rate - (time.monotonic() - began)))
     print(json.dumps({"rate": done / (time.monotonic() - began)}), flush=True)
@@ -115,19 +119,9 @@ def backfill(root: Path) -> None:
 
 
 @contextmanager
-def child(root: Path, niceness: int, *what: str) -> Iterator[subprocess.Popen[str]]:
+def child(root: Path, priority: str, *what: str) -> Iterator[subprocess.Popen[str]]:
     """This script in another role, until the block is left."""
-    command = [
-        "nice",
-        "-n",
-        str(niceness),
-        sys.executable,
-        __file__,
-        "--root",
-        str(root),
-        "--role",
-        *what,
-    ]
+    command = [sys.executable, __file__, "--root", str(root), "--priority", priority, "--role", *what]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         yield process
@@ -147,9 +141,9 @@ def paused(process: subprocess.Popen[str]) -> Iterator[None]:
         os.killpg(process.pid, signal.SIGCONT)
 
 
-def sustained(root: Path, niceness: int) -> float:
+def sustained(root: Path, priority: str) -> float:
     """Entities a second that a push reaches alone."""
-    with child(root, niceness, "push", "--seconds", "8") as process:
+    with child(root, priority, "push", "--seconds", "8") as process:
         output, _ = process.communicate()
     return float(json.loads(output.strip().splitlines()[-1])["rate"])
 
@@ -179,23 +173,26 @@ def figures(options: argparse.Namespace) -> Sequence[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         reads = reads_of(root, options.items)
-        most = sustained(root, options.niceness)
+        most = sustained(root, options.priority)
         taken: dict[tuple[str, bool], list[float]] = {(name, loaded): [] for name in reads for loaded in (False, True)}
-        rate = str(most / 2)
-        pushing = child(root, options.niceness, "push", "--seconds", "100000", "--rate", rate)
-        with pushing as first, child(root, options.niceness, "backfill") as second:
+        rate, pushed, took = str(most / 2), 0, 0.0
+        pushing = child(root, options.priority, "push", "--seconds", "100000", "--rate", rate)
+        with pushing as first, child(root, options.priority, "backfill") as second:
             time.sleep(8.0)
             for _ in range(options.turns):
                 with paused(first), paused(second):
                     _measured(reads, taken, options.reads, loaded=False)
+                before, began = _pushed(root), time.monotonic()
                 _measured(reads, taken, options.reads, loaded=True)
+                pushed, took = pushed + _pushed(root) - before, took + time.monotonic() - began
     found = []
     for name in reads:
         quiet, loaded = (Samples(np.array(taken[name, one])) for one in (False, True))
         more = {
             "quiet_p50_ms": 1e3 * quiet.median,
             "loaded_p50_ms": 1e3 * loaded.median,
-            "pushed_per_second": most / 2,
+            "rated_per_second": most,
+            "pushed_per_second": pushed / took,
         }
         found.append(
             Figure(
@@ -208,6 +205,10 @@ def figures(options: argparse.Namespace) -> Sequence[Figure]:
             )
         )
     return found
+
+
+def _pushed(root: Path) -> int:
+    return int((root / PUSHED_SO_FAR).read_text(encoding="ascii"))
 
 
 def _measured(
@@ -226,12 +227,16 @@ def main() -> None:
     made.add_argument("--items", type=int, default=5_000, help="entities in each view")
     made.add_argument("--turns", type=int, default=4, help="quiet and loaded stretches")
     made.add_argument("--reads", type=int, default=500, help="reads of each kind in a stretch")
-    made.add_argument("--niceness", type=int, default=10, help="of the push and the backfill")
+    made.add_argument(
+        "--priority", choices=["background", "normal"], default="background", help="of the push and the backfill"
+    )
     made.add_argument("--role", choices=["push", "backfill"], help=argparse.SUPPRESS)
     made.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     made.add_argument("--rate", type=float, help=argparse.SUPPRESS)
     made.add_argument("--seconds", type=float, default=0.0, help=argparse.SUPPRESS)
     options = made.parse_args()
+    if options.role and options.priority == "background":
+        give_way()
     if options.role == "push":
         push_days(options.root, options.rate, options.seconds)
     elif options.role == "backfill":

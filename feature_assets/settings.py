@@ -35,6 +35,13 @@ class ClockKind(StrEnum):
     REPLAY = "replay"
 
 
+class RunPriority(StrEnum):
+    """How runs share the machine with what serves on it: behind it, or as its equals."""
+
+    BACKGROUND = "background"
+    NORMAL = "normal"
+
+
 class Settings(BaseSettings):
     """All settings; each is read from `FEATURE_ASSETS_<NAME>` in the environment.
 
@@ -67,6 +74,9 @@ class Settings(BaseSettings):
     aws_session_token: SecretStr | None = Field(default=None)
     s3_endpoint: str | None = Field(default=None, description="another S3 endpoint than AWS's own")
     clock: ClockKind = Field(default=ClockKind.AUTO, description="auto, system or replay")
+    run_priority: RunPriority = Field(
+        default=RunPriority.BACKGROUND, description="background: runs leave the processors to what else there is to do"
+    )
     memory_limit_mb: int = Field(default=4096, ge=64, description="what a training set may take while it is built")
 
     @property

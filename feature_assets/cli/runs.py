@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from feature_assets.definition.view import FeatureView
     from feature_assets.orchestration.launch import RunOutcome
     from feature_assets.retraining.decisions import Decision, Kind
+    from feature_assets.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -90,7 +91,6 @@ def _launch(
 ) -> None:
     from feature_assets.orchestration.instance import open_instance
     from feature_assets.orchestration.launch import Launcher, asset_keys
-    from feature_assets.settings import load_settings
 
     keys = asset_keys(_sources(views), views)
     assets = ["/".join(key.path) for key in keys]
@@ -99,7 +99,7 @@ def _launch(
         _show_plan(plan, assets, as_json=as_json)
         return
     outcomes: list[RunOutcome] = []
-    with open_instance(load_settings()) as instance, progress_bar("runs", len(chunks), quiet=as_json) as progress:
+    with open_instance(_settings()) as instance, progress_bar("runs", len(chunks), quiet=as_json) as progress:
         launcher = Launcher(project, instance)
         for chunk in chunks:
             outcomes.append(launcher.materialize(keys, chunk))
@@ -109,6 +109,17 @@ def _launch(
                 break
     ran = [{**run, **_document(outcome)} for run, outcome in zip(plan, outcomes, strict=False)]
     _finish(outcomes, {"assets": assets, "runs": ran + plan[len(ran) :]}, as_json=as_json)
+
+
+def _settings() -> "Settings":
+    """The settings, for a command that runs something here and now. It goes behind what serves, unless told not to."""
+    from feature_assets.priority import give_way
+    from feature_assets.settings import RunPriority, load_settings
+
+    settings = load_settings()
+    if settings.run_priority is RunPriority.BACKGROUND:
+        give_way()
+    return settings
 
 
 def _show_plan(plan: "Sequence[Mapping[str, object]]", assets: list[str], *, as_json: bool) -> None:
@@ -164,7 +175,6 @@ def push(
     from feature_assets.orchestration.instance import open_instance
     from feature_assets.orchestration.launch import Launcher
     from feature_assets.orchestration.sensors import PUSH_JOB
-    from feature_assets.settings import load_settings
 
     project = load_project()
     selected = [view for view in selected_views(project, views) if view.online]
@@ -182,7 +192,7 @@ def push(
             show_table("Pushes", ("view", "published", "wanted"), [(v.name, s.have, s.wanted) for v, s in states])
         return
     outcomes = {}
-    with open_instance(load_settings()) as instance, progress_bar("pushes", len(behind), quiet=as_json) as progress:
+    with open_instance(_settings()) as instance, progress_bar("pushes", len(behind), quiet=as_json) as progress:
         launcher = Launcher(project, instance)
         for view in behind:
             outcomes[view.name] = launcher.run(PUSH_JOB, [online_key(view)])
@@ -197,7 +207,6 @@ def drift(views: Views = None, *, dry_run: DryRun = False, as_json: Json = False
     from feature_assets.orchestration.instance import open_instance
     from feature_assets.orchestration.jobs import DRIFT_JOB
     from feature_assets.orchestration.launch import Launcher
-    from feature_assets.settings import load_settings
 
     project = load_project()
     selected = selected_views(project, views)
@@ -213,7 +222,7 @@ def drift(views: Views = None, *, dry_run: DryRun = False, as_json: Json = False
         else:
             out.print("one run would start, of " + ", ".join(assets))
         return
-    with open_instance(load_settings()) as instance:
+    with open_instance(_settings()) as instance:
         outcome = Launcher(project, instance).run(DRIFT_JOB, keys)
     _finish([outcome], {"assets": assets, "runs": [_document(outcome)]}, as_json=as_json)
 
@@ -233,7 +242,6 @@ def retrain(
     from feature_assets.orchestration.jobs import RETRAIN_JOB
     from feature_assets.orchestration.launch import Launcher
     from feature_assets.retraining.decisions import Kind
-    from feature_assets.settings import load_settings
 
     project = load_project()
     wanted = project.model(model)
@@ -244,7 +252,7 @@ def retrain(
             show_json({"model": model, "runs": [], "decisions": {Kind.RETRAIN: answer}})
         _show_decisions({Kind.RETRAIN: answer}, quiet=as_json)
         return
-    with open_instance(load_settings()) as instance:
+    with open_instance(_settings()) as instance:
         outcome = Launcher(project, instance).run(RETRAIN_JOB, [training_set_key(wanted), model_key(wanted)])
     with open_store(project) as store:
         decided = newest_decisions(store, wanted)

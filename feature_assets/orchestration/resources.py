@@ -4,6 +4,7 @@ Invariant: credentials live in resources and secrets only; none reaches metadata
 fields that may hold one are pydantic secrets or come from the environment). It opens things; it computes nothing.
 """
 
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,8 @@ from pydantic import PrivateAttr
 
 from feature_assets.definition.project import Project
 from feature_assets.errors import FeatureAssetsError, SettingsError
-from feature_assets.settings import load_settings
+from feature_assets.priority import give_way
+from feature_assets.settings import RunPriority, Settings, load_settings
 from feature_assets.store import FeatureStore
 
 
@@ -54,7 +56,9 @@ class Platform(dg.ConfigurableResource[FeatureStore]):
         overrides["aws_access_key_id"] = found.aws_access_key_id
         overrides["aws_secret_access_key"] = found.aws_secret_access_key
         overrides["aws_session_token"] = found.aws_session_token
-        store = FeatureStore.open(load_settings(**overrides), project=project)
+        settings = load_settings(**overrides)
+        _give_way(settings)
+        store = FeatureStore.open(settings, project=project)
         self._opened.append(store)
         return store
 
@@ -80,6 +84,12 @@ class Platform(dg.ConfigurableResource[FeatureStore]):
                 f"the secret {name!r} is not the JSON that is expected",
                 hint='store {"aws_access_key_id": "...", "aws_secret_access_key": "..."}',
             ) from None
+
+
+def _give_way(settings: Settings) -> None:
+    """A run that has a process of its own goes behind what serves. A tick has not, nor has a run in somebody's own."""
+    if settings.run_priority is RunPriority.BACKGROUND and multiprocessing.parent_process() is not None:
+        give_way()
 
 
 @contextmanager
