@@ -80,6 +80,7 @@ def serve(
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     listening = Listening(host, port, certificate, private_key, notice, grace)
     with open_store(load_project()) as store:
+        from feature_assets.online.store import CountsCalls
         from feature_assets.serving.admission import AdmissionOptions
         from feature_assets.serving.async_client import AsyncOnlineClient
         from feature_assets.serving.client import ClientOptions
@@ -96,6 +97,8 @@ def serve(
         )
         client = store.client(options, observers=[metrics, log] if log_share else [metrics])
         numbers = numbers_of(client) | ({"served_log": log.numbers} if log_share else {})
+        if isinstance(store.online, CountsCalls):
+            numbers["store"] = store.online.numbers
         for layer, counted in numbers.items():
             metrics.expose(layer, counted)
         serving = Serving(
@@ -111,7 +114,9 @@ def serve(
                 store.explain(entity, service=service, as_of=ask.as_of, features=ask.features or ())
             ),
         )
-        for name, reason in serving.client.warmed(WARM_WITHIN_S).items():
+        reasons = serving.client.warmed(WARM_WITHIN_S)
+        serving.warm = not reasons
+        for name, reason in reasons.items():
             err.print(f"{name} cannot be answered yet: {reason}")
         try:
             run(serving, listening, lambda: _started(serving, listening))

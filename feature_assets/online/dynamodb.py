@@ -12,7 +12,7 @@ may be repeated. Whoever needs more than that gets THROTTLED, and slows down. Ho
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from itertools import islice
@@ -180,6 +180,9 @@ class DynamoDBStore:
                     f"DynamoDB: {len(pending)} items of {name} are not deleted after {self._options.attempts} attempts",
                     hint="try again later",
                 )
+
+    def numbers(self) -> Mapping[str, int]:
+        return self.stats.numbers()
 
     def close(self) -> None:
         with self._starting:

@@ -3,7 +3,7 @@
 Invariant: a count only grows, and what two threads count at once is counted twice. It measures no durations.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from threading import Lock
 from typing import Literal
 
@@ -48,6 +48,10 @@ class CallStats:
     reconnects: int = 0
     """Calls that were sent again at once, as the server had closed the connection that was kept."""
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    def numbers(self) -> dict[str, int]:
+        """All counts, by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if not one.name.startswith("_")}
 
     def count(self, what: Counted, times: int = 1) -> None:
         """Add to a count."""

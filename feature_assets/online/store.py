@@ -5,7 +5,7 @@ that may have been applied is never reported as one that was not.
 It knows neither features nor sections: a value is bytes, and `seq` is all that a condition is on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -114,6 +114,14 @@ class KeepsDeadlines(Protocol):
     """What a store declares, beside `OnlineStore`, of which a read ends by its `deadline` whatever else hangs."""
 
     keeps_deadlines: bool
+
+
+@runtime_checkable
+class CountsCalls(Protocol):
+    """What a store has, beside `OnlineStore`, that counts its calls."""
+
+    def numbers(self) -> Mapping[str, int]:
+        """By name, counts since it was made."""
 
 
 @runtime_checkable

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from feature_assets.cli import app
 from feature_assets.errors import InputError
+from feature_assets.online.dynamodb import DynamoDBStore
+from feature_assets.online.store import CountsCalls
 from feature_assets.serving.client import OnlineClient
 from feature_assets.serving.metrics import ServingMetrics
 from feature_assets.serving.stages import STAGES
@@ -21,6 +23,7 @@ from feature_assets.settings import Settings
 from feature_assets_tests.histories import view_of
 from feature_assets_tests.http_serving import client_of, running_server, serving_of
 from feature_assets_tests.published import Published, at, project_of
+from feature_assets_tests.servers.dynamodb_local import DynamoDBLocal
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
@@ -138,3 +141,25 @@ def test_two_replicas_that_start_again() -> None:
         assert one["restart"] == "always"
         assert one["read_only"]
         assert one["cap_drop"] == ["ALL"]
+
+
+def test_what_a_store_counts_is_exposed(dynamodb_local: DynamoDBLocal) -> None:
+    view, apart = view_of("odd", {"airport": pa.string()}, {"a": pa.int64()}), dynamodb_local.apart()
+    store = DynamoDBStore(
+        "counted",
+        region=apart.region,
+        endpoint_url=apart.endpoint_url,
+        access_key_id=apart.access_key,
+        secret_access_key=apart.secret_key,
+    )
+    world = Published(store)
+    world.publish(view, [{"airport": "JFK", "event_at": at(3), "a": 1}])
+    assert isinstance(store, CountsCalls)
+    metrics, before = ServingMetrics({"store": store.numbers}), store.numbers()["reads"]
+    client = OnlineClient.over(project_of(view), store, world.ledger, world.clock)
+    client.get([{"airport": "JFK"}], service="it", deadline=30.0)
+    client.close()
+    store.close()
+    shown = metrics.exposed().decode()
+    assert f"feature_assets_store_reads_total {before + 1}.0" in shown
+    assert {f"feature_assets_store_{name}_total" for name in store.numbers()} <= set(shown.split())

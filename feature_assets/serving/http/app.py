@@ -6,7 +6,7 @@
     GET  /v1/services/{service}           what it takes and gives
     GET  /openapi.json                    the document of all that
     GET  /health                          the process runs
-    GET  /ready                           it can answer: warm, the store reached, not going down
+    GET  /ready                           it can answer: every service was answered once, and it is not going down
     GET  /metrics                         for Prometheus (verb metrics)
 
 Invariant: the event loop waits for nobody: what may wait is answered and encoded in one of a few threads, so that
@@ -62,7 +62,10 @@ _REQUEST_ID: Final = re.compile(REQUEST_ID)
 
 @dataclass(slots=True)
 class Serving:
-    """What the routes work with. `keys`: None: anybody may ask. `draining`: it goes down, and is not ready any more."""
+    """What the routes work with. `keys`: None: anybody may ask. `draining`: it goes down, and is not ready any more.
+
+    `warm`: every service could be answered once.
+    """
 
     client: OnlineClient
     features: AsyncOnlineClient
@@ -74,6 +77,7 @@ class Serving:
     audited: bool = True
     show_openapi: bool = True
     draining: bool = False
+    warm: bool = False
     services: Mapping[str, FeatureService] = field(init=False)
     rates: Rates = field(init=False)
 
@@ -181,12 +185,16 @@ class _Endpoint:
         try:
             response = await handler(serving, call)
         except ClientDisconnect:
+            serving.metrics.answered_http(verb, _GONE, time.perf_counter() - call.began)
             return Response(status_code=_GONE)
         except Exception as error:  # noqa: BLE001 # every error is answered, and none in detail that is ours
             problem = problem_of(error, call.id)
             code = problem.code
             response = Reply(problem.body(call.id), problem.status, headers=problem.headers)
         response.raw_headers.append((b"x-request-id", call.id.encode()))
+        if serving.draining:
+            # Who keeps a connection does not see that a balancer has gone elsewhere.
+            response.raw_headers.append((b"connection", b"close"))
         seconds = time.perf_counter() - call.began
         serving.metrics.answered_http(verb, response.status_code, seconds)
         if serving.audited and verb in _AUDITED:
@@ -357,6 +365,10 @@ async def _explain(serving: Serving, call: _Call) -> Response:
 async def _ready(serving: Serving, call: _Call) -> Response:
     if serving.draining:
         return _json({"status": "draining"}, 503)
+    if serving.warm:
+        # A store that fails later fails all replicas alike: one that is not asked any more helps nobody, and each can
+        # still say what it knows. That is told by statuses, and shown by the metrics.
+        return _is_ready(serving)
     try:
         content = await _within(serving, lambda: _standing(serving), serving.limits.deadline, call, "ready")
     except Exception as error:  # noqa: BLE001 # whatever it is, it is not ready, and says why
@@ -365,6 +377,11 @@ async def _ready(serving: Serving, call: _Call) -> Response:
     reasons = msgspec.json.decode(content, type=dict[str, str])
     if reasons:
         return _json({"status": "not ready", "reasons": reasons}, 503)
+    serving.warm = True
+    return _is_ready(serving)
+
+
+def _is_ready(serving: Serving) -> Response:
     return _json({"status": "ready", "services": list(serving.services)})
 
 
