@@ -69,13 +69,17 @@ def client_over(store: MemoryStore, **options: Any) -> OnlineClient:  # noqa: AN
 
 @dataclass
 class Tally:
-    """What became of requests. `late`: answered long after the deadline; `wrong`: what must never be."""
+    """What became of requests. `late`: answered long after the deadline; `wrong`: what must never be.
+
+    `taken`: of each that was answered, for whom it was and how many seconds it took.
+    """
 
     good: int = 0
     unknown: int = 0
     shed: int = 0
     late: int = 0
     wrong: list[str] = field(default_factory=list)
+    taken: list[tuple[Sequence[str], float]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
     def judge(self, carriers: Sequence[str], answer: Answer, seconds: float, allowed: float) -> None:
@@ -83,6 +87,7 @@ class Tally:
         values = [row["carriers__delay"] for row in answer.to_pylist()]
         with self.lock:
             self.late += seconds > allowed
+            self.taken.append((carriers, seconds))
             for name, value, status in zip(carriers, values, statuses, strict=True):
                 expected = None if status.is_unknown else float(name[1:])
                 if not (status.is_unknown or status is Status.PRESENT) or value != expected:
@@ -91,6 +96,11 @@ class Tally:
                 self.good += 1
             else:
                 self.unknown += 1
+
+    def p99(self, other_than: str = "") -> float:
+        """Seconds within which 99 of a hundred requests were answered, of those that were not for one carrier."""
+        seconds = sorted(taken for carriers, taken in self.taken if other_than not in carriers)
+        return seconds[int(0.99 * (len(seconds) - 1))]
 
 
 @dataclass
