@@ -85,6 +85,11 @@ class Admission:
         with self._lock:
             return AdmissionStats(self._admitted, self._waited, self._shed, self._running, len(self._queue))
 
+    @property
+    def crowd(self) -> int:
+        """How many wait."""
+        return len(self._queue)
+
     @contextmanager
     def admitted(self, seconds: float) -> Iterator[None]:
         """Answer a request, which has so long, in here. Raises `OverloadedError` if it is not let in."""

@@ -31,6 +31,8 @@ GRACE: Final = 0.25
 """Seconds past its deadline after which a request is given up. At its deadline all that is read is there, or has a
 status; what may take longer is the work on it, and looking up which versions serve."""
 _CLOSING: Final = 5.0
+_TURNS: Final = 4
+"""Of the loop, between two answers in a crowd. To hear more of them would leave less time for answers."""
 
 
 class AsyncOnlineClient:
@@ -82,11 +84,21 @@ class AsyncOnlineClient:
 
             async with self._admission.admitted_async(seconds) as lease:
                 if self._in_loop:
-                    # Who came meanwhile is heard first: a queue that nobody sees cannot be kept short.
-                    await asyncio.sleep(0)
+                    await self._heard()
                     if self._client.answers_at_once(question.service):
                         return work()
                 return await self._in_thread(work, seconds, question.passed, lease, question.service)
+
+    async def _heard(self) -> None:
+        """Let the loop hear who came meanwhile: a queue that nobody sees cannot be kept short.
+
+        A loop may take one new connection a turn, no more (uvloop does so). Two turns for each answer are enough to see
+        that there are more than can be answered; then it hears some more.
+        """
+        for turn in range(_TURNS):
+            await asyncio.sleep(0)
+            if turn and not self._admission.crowd:
+                return
 
     async def within(self, work: Callable[[], Result], seconds: float, passed: float, what: str) -> Result:
         """`work` in a thread, let in as a request of `seconds` is, of which so many have passed; `what`, for messages.

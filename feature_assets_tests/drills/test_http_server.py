@@ -37,6 +37,7 @@ pytestmark = pytest.mark.drill
 
 VIEW = view_of("odd", {"airport": pa.string()}, {"a": pa.int64()})
 ONE = json.dumps({"entities": [{"airport": "JFK"}]}).encode()
+OTHERS = [f"A{number:03}" for number in range(999)]
 PATH = "/v1/services/it"
 LONG = os.environ.get("FEATURE_ASSETS_DRILLS") == "long"
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,7 @@ class Replica:
     """`feature-assets serve` in a process of its own."""
 
     root: Path
+    options: Sequence[str] = ()
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -63,7 +65,7 @@ class Replica:
         }
         command = [str(Path(sys.executable).with_name("feature-assets")), "serve", "--port", str(self.port)]
         self.process = subprocess.Popen(
-            [*command, "--no-audit", "--notice", "0.3"], env=environment, stderr=subprocess.DEVNULL
+            [*command, "--no-audit", "--notice", "0.3", *self.options], env=environment, stderr=subprocess.DEVNULL
         )
         end = time.monotonic() + 60
         while asked(self.port, "/ready") != 200:
@@ -104,7 +106,7 @@ def asked(port: int, path: str, body: bytes | None = None) -> int:
 def root(tmp_path: Path) -> Path:
     """A lake and a store in which the view is published."""
     world = Published(SQLiteStore(tmp_path / "online.sqlite"), ledger_of(Lake(str(tmp_path))), SystemClock())  # type: ignore[arg-type] # it is not set
-    world.publish(VIEW, [{"airport": "JFK", "event_at": at(3), "a": 1}])
+    world.publish(VIEW, [{"airport": name, "event_at": at(3), "a": 1} for name in ("JFK", *OTHERS)])
     world.store.close()
     return tmp_path
 
@@ -180,6 +182,43 @@ def test_a_server_that_ends_alone_only_refuses_connections(root: Path) -> None:
         assert replica.told_to_end() == 0
         time.sleep(0.1)
     assert set(counts) == {200, 0}
+
+
+def test_it_stays_as_it_is_while_it_is_asked_for_more_than_it_can_answer(root: Path) -> None:
+    """E20: no memory and no descriptors that are not given back, and health is told meanwhile."""
+    replica = Replica(root, ["--concurrency", "1", "--waiting", "2", "--no-cache"])
+    replica.start()
+    assert replica.process is not None
+    process = Path(f"/proc/{replica.process.pid}")
+
+    def held() -> tuple[int, int]:
+        """Bytes of memory, and descriptors."""
+        pages = int((process / "statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE"), len(list((process / "fd").iterdir()))
+
+    # One at a time, while two wait; sixteen callers ask.
+    many = json.dumps({"columns": {"airport": ["JFK", *OTHERS]}}).encode()
+    seconds, told = (600.0 if LONG else 4.0), list[float]()
+    try:
+        with load(lambda: asked(replica.port, PATH, many), 16) as counts:
+            time.sleep(seconds / 4)
+            before = held()
+            end = time.monotonic() + 3 * seconds / 4
+            while time.monotonic() < end:
+                began = time.monotonic()
+                assert asked(replica.port, "/health") == 200
+                told.append(time.monotonic() - began)
+                time.sleep(0.2)
+            after = held()
+        assert asked(replica.port, PATH, ONE) == 200
+    finally:
+        assert replica.told_to_end() == 0
+    assert set(counts) == {200, 503}
+    assert counts[200] > 10 * seconds / 4
+    assert after[0] <= 1.1 * before[0]
+    assert after[1] <= before[1] + 20
+    if LONG:
+        assert sorted(told)[int(0.99 * len(told))] <= 0.1
 
 
 # ------------------------------------------------------------------------------------------------------ slow callers
