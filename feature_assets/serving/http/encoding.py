@@ -72,14 +72,13 @@ def values_of(column: Column, *, exact: bool) -> list[Any]:
     if isinstance(column, LazyColumn):
         values = column.pylist()
         return values if exact or _are_plain(values, _KINDS[column.dtype.id]) else list(map(plain, values))
-    array = column
-    kind = _KINDS.get(array.type.id)
+    kind = _KINDS.get(column.type.id)
     if kind is None:
-        return [plain(value, exact=exact) for value in array.to_pylist()]
+        return [plain(value, exact=exact) for value in column.to_pylist()]
     if kind == "as it is":
-        found: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
+        found: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
         return found
-    return _numbers(array, kind, exact=exact)
+    return _numbers(column, kind, exact=exact)
 
 
 _KINDS: Final = {
