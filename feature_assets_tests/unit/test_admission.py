@@ -8,7 +8,6 @@ import pytest
 
 from feature_assets.errors import OverloadedError
 from feature_assets.serving.admission import Admission, AdmissionOptions
-from feature_assets.serving.rate_limit import RateLimits, RateOptions
 
 LONG = 60.0
 
@@ -158,31 +157,3 @@ def test_who_is_cancelled_just_as_he_is_let_in_passes_his_place_on() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- rate limits
-def test_a_caller_gets_a_burst_and_then_his_rate() -> None:
-    clock = Clock()
-    limits = RateLimits(RateOptions(per_second=10.0, burst=5.0), monotonic=clock)
-    for _ in range(5):
-        limits.require("ada")
-    with pytest.raises(OverloadedError, match="'ada' asks more than 10 times a second") as refused:
-        limits.require("ada")
-    assert refused.value.retry_after == pytest.approx(0.1)
-    limits.require("bob")
-    clock.now += refused.value.retry_after + 1e-9
-    limits.require("ada")
-    with pytest.raises(OverloadedError):
-        limits.require("ada", cost=3.0)
-    clock.now += 100.0
-    limits.require("ada", cost=50.0)
-    with pytest.raises(OverloadedError):
-        limits.require("ada")
-    assert limits.stats().refused == 3
-
-
-def test_callers_who_have_not_asked_for_longest_are_forgotten() -> None:
-    limits = RateLimits(RateOptions(per_second=1.0, burst=1.0, callers=3), monotonic=Clock())
-    for n in range(10):
-        limits.require(f"caller{n}")
-    assert limits.stats().callers == 3
-    limits.require("caller0")
-    with pytest.raises(OverloadedError):
-        limits.require("caller9")
