@@ -18,7 +18,7 @@ import feature_assets
 PACKAGE = Path(feature_assets.__file__).parent
 
 ORDER = (
-    {"errors", "clock", "settings", "crash"},
+    {"errors", "clock", "settings", "priority", "crash"},
     {"definition"},
     {"compute"},
     {"offline"},
