@@ -202,10 +202,7 @@ def on_dynamodb(items: int) -> Iterator[Contest]:
     with dynamodb_local() as server:
         store = DynamoDBStore(
             "bench",
-            region=server.region,
-            endpoint_url=server.endpoint_url,
-            access_key_id=server.access_key,
-            secret_access_key=server.secret_key,
+            **server.address,
             # As it is, but for the patience: a machine that does other things too is no fault of the store.
             options=DynamoDBOptions(Timeouts(1.0, 30.0), Timeouts(1.0, 30.0), read_budget=30.0),
         )

@@ -218,10 +218,7 @@ def _store(server: DynamoDBLocal) -> DynamoDBStore:
     patient = Timeouts(1.0, 30.0)
     return DynamoDBStore(
         "bench",
-        region=server.region,
-        endpoint_url=server.endpoint_url,
-        access_key_id=server.access_key,
-        secret_access_key=server.secret_key,
+        **server.address,
         options=DynamoDBOptions(patient, patient),
     )
 

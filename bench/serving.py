@@ -110,10 +110,7 @@ def on_dynamodb(items: int) -> Iterator[World]:
         patient = Timeouts(1.0, 30.0)
         store = DynamoDBStore(
             "bench",
-            region=server.region,
-            endpoint_url=server.endpoint_url,
-            access_key_id=server.access_key,
-            secret_access_key=server.secret_key,
+            **server.address,
             options=DynamoDBOptions(patient, patient, read_budget=30.0),
         )
         fill(store, ledger_of(lake), items, SystemClock().now() - timedelta(minutes=5))

@@ -36,10 +36,7 @@ def _dynamodb(request: pytest.FixtureRequest, transport: DynamoDBTransport) -> O
     server: DynamoDBLocal = request.getfixturevalue("dynamodb_local").apart()
     return DynamoDBStore(
         "tests",
-        region=server.region,
-        endpoint_url=server.endpoint_url,
-        access_key_id=server.access_key,
-        secret_access_key=server.secret_key,
+        **server.address,
         # Time for a busy machine: nothing here is about how long a call takes.
         options=DynamoDBOptions(Timeouts(5.0, 60.0), Timeouts(5.0, 60.0), read_budget=60.0, transport=transport),
     )

@@ -164,10 +164,7 @@ def world(tmp_path: Path, dynamodb_local: DynamoDBLocal) -> Iterator[World]:
         def dynamodb(transport: DynamoDBTransport) -> Kept:
             store = Kept(
                 "same",
-                region=apart.region,
-                endpoint_url=apart.endpoint_url,
-                access_key_id=apart.access_key,
-                secret_access_key=apart.secret_key,
+                **apart.address,
                 options=DynamoDBOptions(PATIENT, PATIENT, read_budget=60.0, transport=transport),
             )
             closing.callback(store.close)

@@ -78,10 +78,7 @@ def store(proxy: FaultyDynamoDB, pauses: Pauses, request: pytest.FixtureRequest)
     server = proxy.server
     made = DynamoDBStore(
         "drill",
-        region=server.region,
-        endpoint_url=server.endpoint_url,
-        access_key_id=server.access_key,
-        secret_access_key=server.secret_key,
+        **server.address,
         options=DynamoDBOptions(patient, patient, read_budget=60.0, sleep=pauses, transport=request.param),
     )
     made.prepare(TABLE)

@@ -72,10 +72,7 @@ def test_also_over_dynamodb(dynamodb_local: DynamoDBLocal) -> None:
         server = dynamodb_local.apart()
         return DynamoDBStore(
             "drill",
-            region=server.region,
-            endpoint_url=server.endpoint_url,
-            access_key_id=server.access_key,
-            secret_access_key=server.secret_key,
+            **server.address,
             # Time for a busy machine: nothing here is about how long a call takes.
             options=DynamoDBOptions(Timeouts(5.0, 60.0), Timeouts(5.0, 60.0), read_budget=60.0),
         )

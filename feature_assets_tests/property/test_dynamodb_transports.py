@@ -28,10 +28,7 @@ def stores(dynamodb_local: DynamoDBLocal) -> Iterator[Stores]:
     direct, boto3 = (
         DynamoDBStore(
             "tests",
-            region=server.region,
-            endpoint_url=server.endpoint_url,
-            access_key_id=server.access_key,
-            secret_access_key=server.secret_key,
+            **server.address,
             options=DynamoDBOptions(patient, patient, read_budget=60.0, transport=transport),
         )
         for transport in (DynamoDBTransport.DIRECT, DynamoDBTransport.BOTO3)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 import boto3
 from botocore.config import Config
@@ -27,6 +28,15 @@ POM = Path(__file__).with_name("dynamodb_local.xml")
 CACHE = Path(__file__).parents[2] / ".cache" / "servers" / "dynamodb-local"
 COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 FETCH_WITHIN_S = 600
+
+
+class Address(TypedDict):
+    """Where a database is, and who may read it, by the names that `DynamoDBStore` has for it."""
+
+    region: str
+    endpoint_url: str
+    access_key_id: str
+    secret_access_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,16 @@ class DynamoDBLocal:
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
         }
+
+    @property
+    def address(self) -> Address:
+        """What a `DynamoDBStore` needs to reach this database."""
+        return Address(
+            region=self.region,
+            endpoint_url=self.endpoint_url,
+            access_key_id=self.access_key,
+            secret_access_key=self.secret_key,
+        )
 
     def client(self) -> DynamoDBClient:
         """A plain client on this database, without retries: what it raises is what the server said."""

@@ -147,10 +147,7 @@ def test_what_a_store_counts_is_exposed(dynamodb_local: DynamoDBLocal) -> None:
     view, apart = view_of("odd", {"airport": pa.string()}, {"a": pa.int64()}), dynamodb_local.apart()
     store = DynamoDBStore(
         "counted",
-        region=apart.region,
-        endpoint_url=apart.endpoint_url,
-        access_key_id=apart.access_key,
-        secret_access_key=apart.secret_key,
+        **apart.address,
     )
     world = Published(store)
     world.publish(view, [{"airport": "JFK", "event_at": at(3), "a": 1}])

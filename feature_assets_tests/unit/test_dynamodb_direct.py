@@ -53,10 +53,7 @@ def store_at(server: DynamoDBLocal, **changes: object) -> DynamoDBStore:
     usual = DynamoDBOptions(read_timeouts=PATIENT, write_timeouts=PATIENT, read_budget=60.0, concurrency=4)
     return DynamoDBStore(
         "tests",
-        region=server.region,
-        endpoint_url=server.endpoint_url,
-        access_key_id=server.access_key,
-        secret_access_key=server.secret_key,
+        **server.address,
         options=replace(usual, **changes),  # type: ignore[arg-type] # checked where it is used
     )
 

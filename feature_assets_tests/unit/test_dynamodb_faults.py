@@ -69,10 +69,7 @@ def store_at(
 ) -> DynamoDBStore:
     return kind(
         "tests",
-        region=server.region,
-        endpoint_url=server.endpoint_url,
-        access_key_id=server.access_key,
-        secret_access_key=server.secret_key,
+        **server.address,
         options=options,
     )
 

@@ -35,10 +35,7 @@ def store_at(
 ) -> DynamoDBStore:
     return DynamoDBStore(
         prefix,
-        region=server.region,
-        endpoint_url=server.endpoint_url,
-        access_key_id=server.access_key,
-        secret_access_key=server.secret_key,
+        **server.address,
         kms_key=key,
         options=DynamoDBOptions(sleep=pauses.append, write_timeouts=Timeouts(5.0, 60.0)),
     )
