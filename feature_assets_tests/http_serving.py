@@ -17,7 +17,7 @@ from feature_assets.serving.admission import Admission, AdmissionOptions
 from feature_assets.serving.async_client import AsyncOnlineClient
 from feature_assets.serving.client import OnlineClient
 from feature_assets.serving.http.access import KeysFile
-from feature_assets.serving.http.app import GRACE, Explain, Serving
+from feature_assets.serving.http.call import GRACE, Explain, Serving
 from feature_assets.serving.http.limits import Limits
 from feature_assets.serving.http.server import Listening, config_of
 from feature_assets.serving.metrics import ServingMetrics, numbers_of

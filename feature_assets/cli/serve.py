@@ -18,7 +18,7 @@ from feature_assets.errors import SettingsError
 
 if TYPE_CHECKING:
     from feature_assets.serving.http.access import Key
-    from feature_assets.serving.http.app import Serving
+    from feature_assets.serving.http.call import Serving
     from feature_assets.serving.http.server import Listening
 
 group = typer.Typer(help="API keys of the server: create, list, revoke.", no_args_is_help=True)
@@ -66,7 +66,7 @@ def serve(
 ) -> None:
     """Serve the features of the project's services over HTTP, one process on one port; run as many as you need."""
     from feature_assets.serving.http.access import KeysFile
-    from feature_assets.serving.http.app import Serving
+    from feature_assets.serving.http.call import Serving
     from feature_assets.serving.http.limits import Limits
     from feature_assets.serving.http.server import Listening
     from feature_assets.serving.http.server import serve as run
@@ -84,7 +84,7 @@ def serve(
         from feature_assets.serving.admission import AdmissionOptions
         from feature_assets.serving.async_client import AsyncOnlineClient
         from feature_assets.serving.client import ClientOptions
-        from feature_assets.serving.http.app import GRACE
+        from feature_assets.serving.http.call import GRACE
         from feature_assets.serving.item_cache import CacheOptions
         from feature_assets.serving.metrics import ServingMetrics, numbers_of
         from feature_assets.serving.served_log import ServedLogOptions

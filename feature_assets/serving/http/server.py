@@ -19,7 +19,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from feature_assets.errors import SettingsError
-from feature_assets.serving.http.app import Serving, app_of
+from feature_assets.serving.http.app import app_of
+from feature_assets.serving.http.call import Serving
 from feature_assets.serving.http.limits import Limits
 
 _NEW_FOR: Final = 0.25
