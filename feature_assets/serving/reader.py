@@ -6,21 +6,14 @@ It writes nothing and caches no values: only which version of a view answers, an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
-import numpy as np
-import pyarrow as pa
 from msgspec.structs import replace
 
-from feature_assets.clock import Clock, duration_us, from_us, to_us
-from feature_assets.compute.aggregates.layout import layout_of
+from feature_assets.clock import Clock, from_us, to_us
 from feature_assets.definition.project import Project
-from feature_assets.definition.service import FeatureService
-from feature_assets.definition.version import view_version
-from feature_assets.definition.view import FeatureRef, FeatureView
 from feature_assets.errors import (
     FeatureAssetsError,
     InputError,
@@ -31,85 +24,26 @@ from feature_assets.errors import (
 )
 from feature_assets.offline.lake import Lake
 from feature_assets.offline.ledger import Ledger
-from feature_assets.online.codec import ValueCodec
 from feature_assets.online.item import WATERMARK_KEY
 from feature_assets.online.store import OnlineStore, ReadsAtOnce
 from feature_assets.serving.answer import Answer, Meta
+from feature_assets.serving.compiled import Compiled, Lookup
 from feature_assets.serving.freshness import SERVED, Freshness
-from feature_assets.serving.lookup import Found, Ints, Reading, Served, Sorting, Values, failed, found
+from feature_assets.serving.lookup import Found, Ints, Sorting, Values, found
 from feature_assets.serving.reads import ItemReads, ReadOptions, StoreReads, TableRead
-from feature_assets.serving.request import Entities, Needed, Request, parse_request
-from feature_assets.serving.row_values import RowValues
+from feature_assets.serving.request import Entities, parse_request
 from feature_assets.serving.stages import Stages
 from feature_assets.serving.status import Status, unknown
 from feature_assets.serving.values import values_of
 from feature_assets.serving.vector import Vector
 from feature_assets.serving.versions import REMEMBERED, Serving, ServingVersions
 from feature_assets.serving.watermarks import Watermarks
-from feature_assets.serving.window_values import WindowValues
 
 __all__ = ["Answer", "Entities", "Meta", "OnlineReader", "Status"]
 
 
 _NOBODY: Final = b"\x00nobody"
 """A key that no entity has: an encoded key starts with a MessagePack array's first byte."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A service, with everything about it that is the same for each request."""
-
-    service: FeatureService
-    needed: Needed
-    views: tuple[tuple[Served, tuple[FeatureRef, ...]], ...]
-    columns: tuple[str, ...]
-    schema: pa.Schema
-
-    @classmethod
-    def of(cls, service: FeatureService) -> "_Compiled":
-        refs = {view.name: tuple(ref for ref in service.refs if ref.view.name == view.name) for view in service.views}
-        views = tuple(
-            (Served(view, view_version(view), _reading(view, refs[view.name])), refs[view.name])
-            for view in service.views
-        )
-        columns = service.output_columns
-        schema = pa.schema([(column.name, column.dtype) for column in columns])
-        return cls(service, Needed.of(service), views, tuple(schema.names), schema)
-
-
-def _reading(view: FeatureView, refs: Sequence[FeatureRef]) -> Reading:
-    wanted = {one.name for ref in refs for one in ref.selected}
-    if view.aggregates:
-        return WindowValues.of(layout_of(view), wanted)
-    ttl = None if view.ttl is None else duration_us(view.ttl)
-    return RowValues(ttl, ValueCodec(view.features), frozenset(wanted))
-
-
-class _Lookup(msgspec.Struct, frozen=True, eq=False):
-    """What is asked of one view: distinct keys, and for each reference the key of each row (last: a row without)."""
-
-    served: Served
-    refs: tuple[FeatureRef, ...]
-    keys: list[bytes]
-    places: list[Ints]
-
-    @classmethod
-    def of(cls, served: Served, refs: tuple[FeatureRef, ...], request: Request) -> "_Lookup":
-        if len(refs) == 1:
-            keys = request.keys(refs[0])
-            return cls(served, refs, keys.distinct, [keys.place])
-        place: dict[bytes, int] = {}
-        places = []
-        for ref in refs:
-            keys = request.keys(ref)
-            # The last one is that of a row without a key, -1 in either numbering.
-            among_all = np.array([*(place.setdefault(key, len(place)) for key in keys.distinct), -1], np.int64)
-            places.append(among_all[keys.place])
-        return cls(served, refs, list(place), places)
-
-    def all_failed(self, serving: Serving | None, status: Status, reason: str, *, gone: bool = False) -> Found:
-        """Nothing is known of any key."""
-        return failed(self.served, serving, len(self.keys), status, reason, gone=gone)
 
 
 class _Reading(msgspec.Struct, frozen=True, eq=False):
@@ -148,7 +82,7 @@ class OnlineReader:
         self._clock = clock
         self._versions = ServingVersions(ledger, self._target, clock, lake=lake, remembered=remembered)
         self._watermarks = Watermarks(remembered)
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[str, Compiled] = {}
 
     def get(
         self,
@@ -177,7 +111,7 @@ class OnlineReader:
         now = self._clock.now()
         at = now if as_of is None else _instant(as_of)
         request = parse_request(entities, compiled.needed)
-        lookups = [_Lookup.of(served, refs, request) for served, refs in compiled.views]
+        lookups = compiled.lookups(request)
         options = ReadOptions.within(deadline, consistent=consistent, max_age=freshness.seconds)
         answers = self._answers(lookups, _Reading(now, to_us(at), freshness, options, stages))
         if freshness.on_stale == "error":
@@ -218,7 +152,7 @@ class OnlineReader:
         compiled = self._of(service)
         now = self._clock.now()
         # Keys that nobody has: the tables are read, and found without them.
-        lookups = [_Lookup(served, refs, [_NOBODY], []) for served, refs in compiled.views]
+        lookups = [Lookup(served, refs, [_NOBODY], []) for served, refs in compiled.views]
         reading = _Reading(now, to_us(now), SERVED, ReadOptions.within(deadline), Stages())
         answers = self._answers(lookups, reading)
         return {
@@ -237,13 +171,13 @@ class OnlineReader:
             return False
         return all(self._versions.is_known(served.view) for served, _ in compiled.views)
 
-    def _of(self, service: str) -> _Compiled:
+    def _of(self, service: str) -> Compiled:
         compiled = self._compiled.get(service)
         if compiled is None:
-            compiled = self._compiled[service] = _Compiled.of(self._project.service(service))
+            compiled = self._compiled[service] = Compiled.of(self._project.service(service))
         return compiled
 
-    def _answers(self, lookups: Sequence[_Lookup], reading: _Reading) -> list[Found]:
+    def _answers(self, lookups: Sequence[Lookup], reading: _Reading) -> list[Found]:
         """What is known of each view's keys. A version that is not there as it was remembered is asked for anew."""
         resolved = [self._version(lookup) for lookup in lookups]
         asked = [(lookup, one) for lookup, one in zip(lookups, resolved, strict=True) if isinstance(one, Serving)]
@@ -251,7 +185,7 @@ class OnlineReader:
         first = [next(read) if isinstance(one, Serving) else one for one in resolved]
         return [self._settled(lookup, one, reading) for lookup, one in zip(lookups, first, strict=True)]
 
-    def _settled(self, lookup: _Lookup, answer: Found, reading: _Reading) -> Found:
+    def _settled(self, lookup: Lookup, answer: Found, reading: _Reading) -> Found:
         """The answer, or that of the version that has taken over, if this one is gone."""
         tried: set[Serving] = set()
         while answer.gone and answer.serving is not None:
@@ -266,7 +200,7 @@ class OnlineReader:
             answer = self._read([(lookup, serving)], reading)[0]
         return answer
 
-    def _version(self, lookup: _Lookup, *, fresh: bool = False) -> Serving | Found:
+    def _version(self, lookup: Lookup, *, fresh: bool = False) -> Serving | Found:
         """The version that answers for a view; else what is known without one, which is that nothing is."""
         view, current = lookup.served.view, lookup.served.version
         try:
@@ -278,7 +212,7 @@ class OnlineReader:
             return lookup.all_failed(None, Status.LOADING, what)
         return serving
 
-    def _read(self, asked: Sequence[tuple[_Lookup, Serving]], reading: _Reading) -> list[Found]:
+    def _read(self, asked: Sequence[tuple[Lookup, Serving]], reading: _Reading) -> list[Found]:
         """What the tables say, and the watermarks where they could change the answer."""
         known = [
             self._watermarks.known(serving.table, lookup.served.view, reading.now, reading.as_of, reading.freshness)
@@ -304,7 +238,7 @@ class OnlineReader:
 
     def _opened(
         self,
-        lookup: _Lookup,
+        lookup: Lookup,
         serving: Serving,
         read: TableRead,
         complete_through: int | None,
@@ -328,7 +262,7 @@ class OnlineReader:
 class _Opened(msgspec.Struct, frozen=True, eq=False):
     """Items that were read for a lookup, their values still packed."""
 
-    lookup: _Lookup
+    lookup: Lookup
     serving: Serving
     sorting: Sorting
     ages: Ints | None
@@ -342,13 +276,13 @@ class _Opened(msgspec.Struct, frozen=True, eq=False):
         return known if self.ages is None else replace(known, ages=self.ages)
 
 
-def _refused(lookup: _Lookup, serving: Serving, error: OnlineError) -> Found:
+def _refused(lookup: Lookup, serving: Serving, error: OnlineError) -> Found:
     """A whole table that could not be read. A missing one may have been retired since: it is gone."""
     status = Status.THROTTLED if isinstance(error, StoreThrottledError) else Status.ERROR
     return lookup.all_failed(serving, status, str(error), gone=isinstance(error, StoreRefusedError))
 
 
-def _require_fresh(lookups: Sequence[_Lookup], answers: Sequence[Found], as_of: datetime) -> None:
+def _require_fresh(lookups: Sequence[Lookup], answers: Sequence[Found], as_of: datetime) -> None:
     """Raise for every view at once of which a value is staler than it may be."""
     stale = [
         f"{lookup.served.view.name!r} is complete through {_said(answer.complete_through)}"
