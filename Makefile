@@ -20,6 +20,9 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 export GX_ANALYTICS_ENABLED := False
 export DO_NOT_TRACK := 1
 
+# Of tests, at once. Each starts servers of its own.
+WORKERS ?= 2
+
 .PHONY: help env demo ui test check bench drills clean
 
 help: ## what there is
@@ -33,8 +36,9 @@ demo: env ## a year of flights through the whole loop, to a trained, served and 
 ui: env ## Dagster's UI over what the demo left
 	$(BIN)/feature-assets ui
 
-test: env ## all tests, also against the real servers
-	$(BIN)/pytest
+test: env ## all tests, also against the real servers; those that measure come last, alone
+	$(BIN)/pytest -m "not alone" --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/pytest -m alone
 
 check: env ## lint, format, types, lock file
 	$(BIN)/ruff check .

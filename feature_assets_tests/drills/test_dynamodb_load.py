@@ -21,7 +21,7 @@ from feature_assets_tests.servers.dynamodb_faults import READ, WRITE, Faults, Mi
 from feature_assets_tests.servers.dynamodb_local import DynamoDBLocal
 from feature_assets_tests.servers.dynamodb_proxy import FaultyDynamoDB, faulty_dynamodb
 
-pytestmark = [pytest.mark.drill, pytest.mark.slow, pytest.mark.server]
+pytestmark = [pytest.mark.drill, pytest.mark.slow, pytest.mark.server, pytest.mark.alone]
 
 TABLE = "carrier_hourly.0123456789"
 BUSY = (400, "ProvisionedThroughputExceededException")

@@ -33,7 +33,7 @@ from feature_assets_tests.http_serving import JSON, client_of, running_server, s
 from feature_assets_tests.published import Published, at
 from feature_assets_tests.servers.process import free_port
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.alone]
 
 VIEW = view_of("odd", {"airport": pa.string()}, {"a": pa.int64()})
 ONE = json.dumps({"entities": [{"airport": "JFK"}]}).encode()

@@ -23,7 +23,7 @@ from feature_assets.serving.guard import GuardOptions, GuardStats
 from feature_assets.serving.item_cache import CacheOptions
 from feature_assets_tests.drills.overloaded import CARRIERS, LONG, Load, Troubled, client_over
 
-pytestmark = [pytest.mark.drill, pytest.mark.slow]
+pytestmark = [pytest.mark.drill, pytest.mark.slow, pytest.mark.alone]
 
 
 def guard_of(client: OnlineClient) -> GuardStats:

@@ -5,6 +5,7 @@ Invariant: each (access key, region) is a database of its own, so `apart()` give
 It never throttles and never returns unprocessed keys or items; those come from the faulty store of the tests.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -116,8 +117,17 @@ def _jars() -> Path:
     wanted = CACHE / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
     if wanted.is_dir():
         return wanted
-    maven = _tool("mvn", "Maven fetches DynamoDB Local")
     CACHE.mkdir(parents=True, exist_ok=True)
+    # One at a time: Maven's own repository is not made for several that fetch the same.
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not wanted.is_dir():
+            _fetch(wanted)
+    return wanted
+
+
+def _fetch(wanted: Path) -> None:
+    maven = _tool("mvn", "Maven fetches DynamoDB Local")
     with tempfile.TemporaryDirectory(dir=CACHE) as parts:
         fetched = Path(parts) / "lib"
         command = [maven, "-q", "-B", "-f", str(POM), COPY_DEPENDENCIES, f"-DoutputDirectory={fetched}"]
@@ -127,13 +137,7 @@ def _jars() -> Path:
         if done.returncode != 0:
             output = (done.stdout + done.stderr)[-4_000:]
             raise ServerNotStartedError(f"Maven could not fetch what {POM.name} names:\n{output}")
-        try:
-            fetched.rename(wanted)
-        except OSError:
-            # Another test session was faster; a rename onto a folder that has files is refused. Its copy is as good.
-            if not wanted.is_dir():
-                raise
-    return wanted
+        fetched.rename(wanted)
 
 
 def _tool(name: str, why: str) -> str:
