@@ -60,7 +60,8 @@ class DynamoDBStore:
     """
 
     keeps_deadlines = True
-    """Calls of a read with a deadline run on threads of the store, and are not waited for after it."""
+    """Calls of a read with a deadline run on threads of the store, and are not waited for after it; but for one that
+    has nothing to wait for than its answer, which is not waited for any longer either."""
 
     def __init__(
         self,
@@ -126,11 +127,13 @@ class DynamoDBStore:
         sent = dict.fromkeys((table, key) for table, keys in asked for key in keys if 0 < len(key) <= MAX_KEY_BYTES)
         chunks = list(_chunks(sent, KEYS_PER_READ))
 
+        first = self._at_once(chunks, end, consistent=consistent) if deadline is not None else None
+
         def read(chunk: Sequence[Address]) -> dict[Address, ReadResult]:
-            return self._read_chunk(chunk, end, consistent=consistent)
+            return self._read_chunk(chunk, end, consistent=consistent, first=first)
 
         found: dict[Address, ReadResult] = {}
-        if len(chunks) == 1 and deadline is None:
+        if len(chunks) == 1 and (deadline is None or self._ends_with(first, end)):
             found = read(chunks[0])
         else:
             for part, answer in zip(chunks, self._in_parallel(read, chunks, end), strict=True):
@@ -196,27 +199,59 @@ class DynamoDBStore:
         """What an answer leaves open: to be asked for again, not to be taken for absent."""
         return [(table, key) for table, keys in page.unprocessed.items() for key in keys]
 
-    def _read_chunk(self, chunk: Sequence[Address], end: float, *, consistent: bool) -> dict[Address, ReadResult]:
-        """One result per address, within the budget."""
+    def _at_once(
+        self, chunks: Sequence[Sequence[Address]], end: float, *, consistent: bool
+    ) -> Page | FaultError | None:
+        """What the only call there is was answered, if that takes no more time than it has; None: to be called yet."""
+        left = end - time.monotonic()
+        if len(chunks) > 1 or not chunks or left <= 0:
+            return None
+        try:
+            page = self._reading.batch_get_at_once(_by_table(chunks[0]), consistent=consistent, timeout=left)
+        except FaultError as fault:
+            self._counted_call("reads", 1)
+            return fault
+        if page is not None:
+            self._counted_call("reads", 1)
+        return page
+
+    def _ends_with(self, first: Page | FaultError | None, end: float) -> bool:
+        """Whether after this answer nothing is called: nothing is left to be asked for, or no time."""
+        if isinstance(first, Page):
+            return not self.unprocessed(first)
+        return first is not None and time.monotonic() >= end
+
+    def _called(self, addresses: Sequence[Address], end: float, *, consistent: bool) -> Page | FaultError:
+        left = max(0.001, end - time.monotonic())
+        try:
+            return self._reading.batch_get(_by_table(addresses), consistent=consistent, timeout=left)
+        except FaultError as fault:
+            return fault
+
+    def _read_chunk(
+        self, chunk: Sequence[Address], end: float, *, consistent: bool, first: Page | FaultError | None = None
+    ) -> dict[Address, ReadResult]:
+        """One result per address, within the budget. `first`: what the first call was answered, if it was made."""
         found: dict[Address, ReadResult] = dict.fromkeys(chunk)
         pending = chunk
         failures = 0
         while True:
-            self._counted_call("reads", failures + 1)
-            try:
-                left = max(0.001, end - time.monotonic())
-                page = self._reading.batch_get(_by_table(pending), consistent=consistent, timeout=left)
-            except FaultError as fault:
-                self.stats.count(fault.kind.value)
-                if fault.kind is Kind.REFUSED:
-                    raise as_error("read", fault) from fault
-                cause = _READ_FAILURES[fault.kind]
+            if first is None:
+                self._counted_call("reads", failures + 1)
+                answer = self._called(pending, end, consistent=consistent)
             else:
-                found.update(page.items)
-                pending = self.unprocessed(page)
+                answer, first = first, None
+            if isinstance(answer, FaultError):
+                self.stats.count(answer.kind.value)
+                if answer.kind is Kind.REFUSED:
+                    raise as_error("read", answer) from answer
+                cause = _READ_FAILURES[answer.kind]
+            else:
+                found.update(answer.items)
+                pending = self.unprocessed(answer)
                 if not pending:
                     return found
-                if page.size >= FULL_PAGE_BYTES:
+                if answer.size >= FULL_PAGE_BYTES:
                     continue
                 self.stats.count("unprocessed", len(pending))
                 cause = ReadFailure.THROTTLED

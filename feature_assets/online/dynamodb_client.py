@@ -101,6 +101,14 @@ class Transport(Protocol):
     def batch_get(self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool, timeout: float | None = None) -> Page:
         """One BatchGetItem: up to 100 keys, each once. `timeout`: seconds after which nobody wants the answer."""
 
+    def batch_get_at_once(
+        self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool, timeout: float
+    ) -> Page | None:
+        """The same, if all that there is to wait for is the answer, and that ends with `timeout`; else None.
+
+        Also None if it cannot be told whether it was heard. Where calls have timeouts of their own, it always is.
+        """
+
     def batch_execute(self, statements: Sequence[Statement]) -> Sequence[Verdict]:
         """One BatchExecuteStatement: up to 25 statements, each of another item."""
 
@@ -144,6 +152,12 @@ class BotoTransport:
                     items[table, item[KEY]["B"]] = Stored(int(item[SEQ]["N"]), value)
             left = {table: [key[KEY]["B"] for key in part["Keys"]] for table, part in answer["UnprocessedKeys"].items()}
         return Page(items, left, size)
+
+    def batch_get_at_once(
+        self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool, timeout: float
+    ) -> Page | None:
+        del keys, consistent, timeout
+        return None
 
     def batch_execute(self, statements: Sequence[Statement]) -> Sequence[Verdict]:
         request = [{"Statement": one.text, "Parameters": one.parameters} for one in statements]

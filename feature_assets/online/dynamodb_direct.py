@@ -78,10 +78,29 @@ class DirectTransport:
 
     def batch_get(self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool, timeout: float | None = None) -> Page:
         request = wire.get_request(keys, consistent=consistent)
-        page = self._call("BatchGetItem", request, wire.got, repeatable=True, timeout=timeout)
-        if page.unprocessed and self._hedger is not None:
-            self._hedger.throttled()
-        return page
+        return self._noted(self._call("BatchGetItem", request, wire.got, repeatable=True, timeout=timeout))
+
+    def batch_get_at_once(
+        self, keys: Mapping[str, Sequence[bytes]], *, consistent: bool, timeout: float
+    ) -> Page | None:
+        """Over a connection that is kept, with credentials that are known. None, too, if it had been closed."""
+        end = time.monotonic() + timeout
+        if self._ready is None or not self._ready[0].is_at_hand:
+            return None
+        signer, pool = self._ready
+        connection = pool.spare()
+        if connection is None:
+            return None
+        try:
+            with faults():
+                request = signer.signed("BatchGetItem", wire.get_request(keys, consistent=consistent))
+            answer = self._asked(pool, connection, request, end, repeatable=True)
+        except CutOffError:
+            self._line.stats.count("reconnects")
+            return None
+        finally:
+            pool.give(connection)
+        return self._noted(self._told("BatchGetItem", answer, wire.got))
 
     def batch_execute(self, statements: Sequence[Statement]) -> Sequence[Verdict]:
         request = wire.execute_request(statements)
@@ -110,7 +129,10 @@ class DirectTransport:
         with faults():
             signer, pool = self._ready or self._made_ready()
             request = signer.signed(operation, body)
-        answer = self._exchanged(pool, request, end, repeatable=repeatable)
+        return self._told(operation, self._exchanged(pool, request, end, repeatable=repeatable), read)
+
+    def _told(self, operation: str, answer: Answer, read: Callable[[bytes], Read]) -> Read:
+        """What an answer says, if it is one."""
         checksum = answer.headers.get("x-amz-crc32")
         if checksum is not None and checksum.strip() != str(crc32(answer.body)):
             raise FaultError(Kind.LOST, "the answer is not the one that was sent: its checksum is another")
@@ -123,6 +145,11 @@ class DirectTransport:
             return read(answer.body)
         except wire.BrokenAnswerError as error:
             raise FaultError(Kind.LOST, f"the answer to {operation} cannot be read: {error}") from error
+
+    def _noted(self, page: Page) -> Page:
+        if page.unprocessed and self._hedger is not None:
+            self._hedger.throttled()
+        return page
 
     def _exchanged(self, pool: Pool, request: bytes, end: float | None, *, repeatable: bool) -> Answer:
         """Over a connection of the pool; over a fresh one, if that had been closed."""

@@ -13,7 +13,7 @@ from hashlib import sha256
 from hmac import digest
 from typing import Final
 
-from botocore.credentials import Credentials
+from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 
 from feature_assets.clock import Clock, SystemClock
@@ -53,6 +53,13 @@ class Signer:
 
     def __repr__(self) -> str:
         return f"Signer({self._scope!r})"
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether it can sign now, without botocore asking anybody for credentials."""
+        if self._credentials is None:
+            return False
+        return not isinstance(self._credentials, RefreshableCredentials) or not self._credentials.refresh_needed()
 
     def signed(self, operation: str, body: bytes) -> bytes:
         """The whole request. Raises what botocore raises without credentials, or if it cannot refresh them."""

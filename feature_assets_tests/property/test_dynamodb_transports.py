@@ -48,6 +48,7 @@ def stores(dynamodb_local: DynamoDBLocal) -> Iterator[Stores]:
     written_by=st.sampled_from([0, 1]),
     consistent=st.booleans(),
     stale=st.sets(st.integers(0, 130)),
+    deadline=st.sampled_from([None, 50.0]),
 )
 def test_both_transports_say_the_same(
     stores: Stores,
@@ -57,6 +58,7 @@ def test_both_transports_say_the_same(
     written_by: int,
     consistent: bool,
     stale: set[int],
+    deadline: float | None,
 ) -> None:
     # Tables are dear, keys are not: each example has keys of its own in tables that are shared.
     own = uuid.uuid4().bytes
@@ -76,7 +78,7 @@ def test_both_transports_say_the_same(
         requests.append((table, keys))
         expected.append([known.get(key) for key in keys])
     for store in stores:
-        assert store.read_tables(requests, consistent=consistent) == expected
+        assert store.read_tables(requests, consistent=consistent, deadline=deadline) == expected
     # The first half goes, by one of them.
     table, keys = requests[0]
     stores[written_by].delete(table, keys[: len(keys) // 2])

@@ -6,11 +6,12 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -266,13 +267,18 @@ BROKEN = [
 
 @pytest.mark.server
 @pytest.mark.parametrize("mishap", BROKEN, ids=lambda one: one.name)
-def test_an_answer_that_is_not_whole_is_no_answer(proxy: FaultyDynamoDB, mishap: Mishap) -> None:
+@pytest.mark.parametrize("deadline", [None, 50.0])
+def test_an_answer_that_is_not_whole_is_no_answer(
+    proxy: FaultyDynamoDB, mishap: Mishap, deadline: float | None
+) -> None:
     expected = filled(proxy)
     store = store_at(proxy.server, attempts=2, sleep=lambda _: None)
+    keys = [*KEYS[:10], b"nobody"]
+    assert store.read(TABLE, keys) == [*expected, None]
     proxy.inject(Faults(READ, mishaps=lambda call: mishap if call < 2 else None))
-    assert store.read(TABLE, [*KEYS[:10], b"nobody"]) in ([ReadFailure.ERROR] * 11, [*expected, None])
+    assert store.read(TABLE, keys, deadline=deadline) in ([ReadFailure.ERROR] * 11, [*expected, None])
     proxy.inject(Faults(READ, mishaps=lambda _: mishap))
-    assert store.read(TABLE, [*KEYS[:10], b"nobody"]) == [ReadFailure.ERROR] * 11
+    assert store.read(TABLE, keys, deadline=deadline) == [ReadFailure.ERROR] * 11
     writes = proxy.inject(Faults(WRITE, mishaps=lambda _: mishap))
     puts = [Put(key, 1, b"new") for key in KEYS[:10]]
     assert store.write(TABLE, puts) == [UNKNOWN] * 10
@@ -289,9 +295,12 @@ def test_an_answer_that_is_not_whole_is_no_answer(proxy: FaultyDynamoDB, mishap:
 
 @pytest.mark.server
 @pytest.mark.parametrize("mishap", [Mishap.HANGS, Mishap.DRIPS], ids=lambda one: one.name)
-def test_a_deadline_ends_a_call_that_hangs_or_drips(proxy: FaultyDynamoDB, mishap: Mishap) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_deadline_ends_a_call_that_hangs_or_drips(proxy: FaultyDynamoDB, mishap: Mishap, *, kept: bool) -> None:
     filled(proxy)
     store = store_at(proxy.server, read_timeouts=Timeouts(5.0, 30.0), write_timeouts=Timeouts(5.0, 0.3))
+    if kept:
+        store.read(TABLE, KEYS[:10])
     proxy.inject(Faults(READ, mishaps=lambda _: mishap))
     assert store.read(TABLE, KEYS[:10], deadline=0.2) == [ReadFailure.TIMEOUT] * 10
     # The call itself has ended with the deadline, long before its own timeout.
@@ -352,20 +361,68 @@ def test_a_connection_that_was_closed_meanwhile_costs_nothing(proxy: FaultyDynam
 
 
 @pytest.mark.server
+@pytest.mark.parametrize("deadline", [None, 50.0])
 def test_a_read_on_a_kept_connection_that_breaks_is_sent_again_at_once_and_a_write_is_not(
-    proxy: FaultyDynamoDB,
+    proxy: FaultyDynamoDB, deadline: float | None
 ) -> None:
     expected = filled(proxy)
     store = store_at(proxy.server, concurrency=1)
     assert store.read(TABLE, KEYS[:10]) == expected
     proxy.inject(Faults(READ, mishaps=lambda call: Mishap.NEVER_ARRIVES if call == 0 else None))
-    assert store.read(TABLE, KEYS[:10]) == expected
+    assert store.read(TABLE, KEYS[:10], deadline=deadline) == expected
     assert (store.stats.reconnects, store.stats.repeats, store.stats.lost) == (1, 0, 0)
     assert store.write(TABLE, [Put(b"k", 0, b"x")]) == [APPLIED]
     proxy.inject(Faults(WRITE, mishaps=lambda call: Mishap.NEVER_ARRIVES if call == 0 else None))
     assert store.write(TABLE, [Put(b"k", 1, b"y")]) == [UNKNOWN]
     assert (store.stats.reconnects, store.stats.lost) == (1, 1)
     store.close()
+
+
+# ------------------------------------------------------------------------------------------- where a call is waited for
+@pytest.mark.server
+def test_a_call_that_only_its_answer_is_to_be_waited_for_needs_no_thread(
+    proxy: FaultyDynamoDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = filled(proxy, 150)
+    store = store_at(proxy.server)
+
+    calls, submit = [0], ThreadPoolExecutor.submit
+
+    def counted(pool: ThreadPoolExecutor, *work: Any) -> Future[Any]:  # noqa: ANN401 - whatever it is
+        calls[0] += 1
+        return submit(pool, *work)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", counted)
+
+    def takes_a_thread(keys: Sequence[bytes]) -> bool:
+        before = calls[0]
+        assert store.read(TABLE, keys, deadline=50.0) == expected[: len(keys)]
+        return calls[0] > before
+
+    # It connects, and that may take any time: a name has to be looked up.
+    assert takes_a_thread(KEYS[:10])
+    assert not takes_a_thread(KEYS[:10])
+    assert not takes_a_thread(KEYS[:100])
+    proxy.inject(Faults(READ, mishaps=lambda _: Mishap.FALLS_ASLEEP))
+    assert not takes_a_thread(KEYS[:10])
+    until(lambda: proxy.open == 0)
+    assert takes_a_thread(KEYS[:10])
+    proxy.inject(Faults(READ))
+    assert takes_a_thread(KEYS[:101])
+    store.close()
+
+
+def test_credentials_that_are_due_are_not_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    scope, clock = Scope("localhost", "eu-central-1", "dynamodb"), ManualClock(AT)
+    assert Signer(Credentials("key", "secret"), scope, clock).is_at_hand
+    assert not Signer(None, scope, clock).is_at_hand
+    expiry = (datetime.now(tz=UTC) + timedelta(hours=6)).isoformat()
+    found = {"access_key": "key", "secret_key": "s", "token": "t", "expiry_time": expiry}
+    credentials = RefreshableCredentials.create_from_metadata(found, lambda: found, "test")
+    signer = Signer(credentials, scope, clock)
+    assert signer.is_at_hand
+    monkeypatch.setattr(credentials, "_expiry_time", datetime.now(tz=UTC) + timedelta(minutes=1))
+    assert not signer.is_at_hand
 
 
 # -------------------------------------------------------------------------------------------------------- second reads

@@ -103,6 +103,10 @@ def filled(store: DynamoDBStore) -> list[Stored]:
 
 
 # -------------------------------------------------------------------------------------------------------------- reading
+WAYS = pytest.mark.parametrize("deadline", [None, 50.0])
+"""With a deadline and a kept connection, a single call is made in a way of its own."""
+
+
 @pytest.mark.server
 @pytest.mark.parametrize("seed", range(4))
 def test_reads_get_through_throttling_and_partial_answers(
@@ -183,35 +187,64 @@ def test_pauses_are_drawn_between_nothing_and_twice_the_last(store: DynamoDBStor
 
 
 @pytest.mark.server
-def test_a_full_page_is_continued_at_once(proxy: FaultyDynamoDB, store: DynamoDBStore, pauses: Pauses) -> None:
+@WAYS
+def test_a_full_page_is_continued_at_once(
+    proxy: FaultyDynamoDB, store: DynamoDBStore, pauses: Pauses, deadline: float | None
+) -> None:
     large = [Put(key, 0, bytes(store.max_item_bytes)) for key in KEYS[:60]]
     assert store.write(TABLE, large) == [APPLIED] * 60
+    store.read(TABLE, KEYS[:1])
     faults = proxy.inject(Faults(READ))
-    assert store.read(TABLE, KEYS[:60]) == [Stored(1, put.value) for put in large]
+    assert store.read(TABLE, KEYS[:60], deadline=deadline) == [Stored(1, put.value) for put in large]
     assert len(faults.calls) == 2
     assert pauses == []
 
 
 @pytest.mark.server
 @pytest.mark.parametrize(("answer", "cause"), [(BUSY, ReadFailure.THROTTLED), (FAILED, ReadFailure.ERROR)])
-def test_reads_are_repeated_after_refusals_and_failures(
-    proxy: FaultyDynamoDB, store: DynamoDBStore, pauses: Pauses, answer: tuple[int, str], cause: ReadFailure
+@WAYS
+def test_reads_are_repeated_after_refusals_and_failures(  # one step of a table, by all that it is of
+    proxy: FaultyDynamoDB,
+    store: DynamoDBStore,
+    pauses: Pauses,
+    answer: tuple[int, str],
+    cause: ReadFailure,
+    deadline: float | None,
 ) -> None:
     expected = filled(store)
-    proxy.inject(Faults(READ, answers=lambda call: answer if call < 4 else None))
-    assert store.read(TABLE, KEYS[:9]) == expected[:9]
-    assert len(pauses) == 4
+    store.read(TABLE, KEYS[:1])
+    before = store.stats.reads
+    faults = proxy.inject(Faults(READ, answers=lambda call: answer if call < 4 else None))
+    assert store.read(TABLE, KEYS[:9], deadline=deadline) == expected[:9]
+    assert pauses == [0.025, 0.05, 0.1, 0.2]
+    assert (len(faults.calls), store.stats.reads - before, store.stats.repeats) == (5, 5, 4)
     proxy.inject(Faults(READ, answers=lambda _: answer))
-    assert store.read(TABLE, KEYS[:9]) == [cause] * 9
+    assert store.read(TABLE, KEYS[:9], deadline=deadline) == [cause] * 9
 
 
 @pytest.mark.server
-def test_a_read_that_no_credentials_allow_is_refused_with_the_reason(
-    proxy: FaultyDynamoDB, store: DynamoDBStore
+@WAYS
+def test_of_a_page_only_what_was_not_processed_is_asked_for_again(
+    proxy: FaultyDynamoDB, store: DynamoDBStore, pauses: Pauses, deadline: float | None
 ) -> None:
+    expected = filled(store)
+    store.read(TABLE, KEYS[:1])
+    faults = proxy.inject(Faults(READ, held_back=lambda call, _: (2, 5) if call == 0 else ()))
+    assert store.read(TABLE, [*KEYS[:9], b"nobody"], deadline=deadline) == [*expected[:9], None]
+    assert list(map(len, faults.calls)) == [10, 2]
+    assert pauses == [0.025]
+
+
+@pytest.mark.server
+@WAYS
+def test_a_read_that_no_credentials_allow_is_refused_with_the_reason(
+    proxy: FaultyDynamoDB, store: DynamoDBStore, deadline: float | None
+) -> None:
+    store.read(TABLE, KEYS[:1])
     proxy.inject(Faults(READ, answers=lambda _: (400, "AccessDeniedException")))
-    with pytest.raises(StoreRefusedError, match="AccessDeniedException: injected"):
-        store.read(TABLE, KEYS)
+    for keys in (KEYS, KEYS[:9]):
+        with pytest.raises(StoreRefusedError, match="AccessDeniedException: injected"):
+            store.read(TABLE, keys, deadline=deadline)
 
 
 @pytest.mark.server
