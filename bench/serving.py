@@ -25,6 +25,7 @@ from datetime import timedelta
 from itertools import cycle
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +62,7 @@ CONNECTIONS = (1, 8)
 JSON_HEADERS = {"content-type": "application/json"}
 Asked = Sequence[int]
 """Numbers of entities."""
-Read = Callable[[Asked], object]
+Entities = TypeVar("Entities")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +154,20 @@ def _in_process(  # one figure, by all that it is of
 ) -> list[Figure]:
     service, tables = kind.service(count), kind.tables(count)
 
-    def ours(asked: Asked) -> Answer:
-        return client.get(pa.table({kind.key: kind.names.take(pa.array(asked))}), service=service, deadline=30.0)
+    def ours(entities: pa.Table) -> Answer:
+        return client.get(entities, service=service, deadline=30.0)
 
-    def bare(asked: Asked) -> object:
-        return world.bare(tables, [kind.keys[at] for at in asked])
+    def bare(keys: Sequence[bytes]) -> object:
+        return world.bare(tables, keys)
 
+    # Whoever asks has what he asks for: neither makes it here.
     rounds = chosen(options.items, size, count)
-    assert bare(rounds[0]) == size * count
-    taken = compared(
-        {"ours": each(ours, rounds), "bare": each(bare, rounds)}, rounds=options.rounds, warmup=len(rounds)
-    )
+    asked = [pa.table({kind.key: kind.names.take(pa.array(one))}) for one in rounds]
+    keys = [[kind.keys[at] for at in one] for one in rounds]
+    assert bare(keys[0]) == size * count
+    taken = compared({"ours": each(ours, asked), "bare": each(bare, keys)}, rounds=options.rounds, warmup=len(rounds))
     began = time.process_time()
-    answers = [ours(asked) for asked in rounds]
+    answers = [ours(one) for one in asked]
     cpu_ms = 1e3 * (time.process_time() - began) / len(rounds)
     more = {"ours_cpu_ms": cpu_ms, "stages_ms": stages(answers), **spread(taken)}
     label = f"{world.name}, in process, {kind.name}, {size} x {count}"
@@ -188,7 +190,7 @@ def chosen(items: int, size: int, seed: int) -> list[list[int]]:
     return [random.choice(items, size, replace=False).tolist() for _ in range(20)]
 
 
-def each(read: Read, rounds: Sequence[Asked]) -> Callable[[], object]:
+def each(read: Callable[[Entities], object], rounds: Sequence[Entities]) -> Callable[[], object]:
     """A read of the next round's entities."""
     turns = cycle(rounds)
     return lambda: read(next(turns))
@@ -330,7 +332,8 @@ def _against_feast(
     label = f"{world.name}, HTTP, {HTTP_SIZE} x {count}, Feast's time over ours"
     tables = kind.tables(count)
     bare = compared(
-        {"bare": each(lambda asked: world.bare(tables, [kind.keys[at] for at in asked]), rounds)}, rounds=options.rounds
+        {"bare": each(lambda keys: world.bare(tables, keys), [[kind.keys[at] for at in asked] for asked in rounds])},
+        rounds=options.rounds,
     )
     return Figure(
         label,
