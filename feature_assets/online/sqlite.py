@@ -45,10 +45,9 @@ MAX_ITEM_BYTES: Final = 350 * 1024
 """The bound of the DynamoDB store, so that what fits here fits there."""
 WRITES_PER_TRANSACTION: Final = 100
 KEYS_PER_STATEMENT: Final = 1024
-_EXACT: Final = 16
-_STEP: Final = 32
-"""Up to `_EXACT` keys a statement has as many parameters as keys, beyond it the next multiple of `_STEP`: SQLite
-prepares a statement for each number of parameters, and keeps it."""
+_SIZES: Final = ((16, 1), (256, 8), (KEYS_PER_STATEMENT, 32))
+"""Up to so many keys a statement has as many parameters as they are, rounded up to a multiple of that: SQLite prepares
+a statement for each number of parameters, and keeps it; each one more takes half a microsecond."""
 _PREFIX: Final = "online."
 """Of the names of our tables in the file: SQLite keeps some names for itself, and others may keep tables there too."""
 _LEGAL_TABLE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}(\.[a-z0-9]{1,32})?")
@@ -231,19 +230,18 @@ class SQLiteStore:
 
 
 def _found(reader: sqlite3.Connection, table: str, keys: Sequence[bytes]) -> list[ReadResult]:
-    size = len(keys) if len(keys) <= _EXACT else -(-len(keys) // _STEP) * _STEP
-    # A NULL equals no key, so the padding is never looked up.
-    padding = [None] * (size - len(keys))
+    step = next(step for most, step in _SIZES if len(keys) <= most)
+    size = -(-len(keys) // step) * step
     try:
-        rows = reader.execute(_select(table, size), [*keys, *padding]).fetchall()
+        rows = reader.execute(_select(table, size), [*keys, *[None] * (size - len(keys))]).fetchall()
     except sqlite3.OperationalError as error:
         if is_busy(error):
             return [ReadFailure.THROTTLED] * len(keys)
         raise
-    found: list[ReadResult] = [None if seq is None else Stored(seq, value) for _, seq, value in rows[: len(keys)]]
-    if [key for key, _, _ in rows[: len(keys)]] == keys:
-        # As it usually is, though no order is promised.
-        return found
+    names, seqs, values = zip(*rows, strict=True)
+    if None not in seqs and names == tuple(keys):
+        # As it usually is: all are there; and in this order, though none is promised.
+        return list(map(Stored, seqs, values))
     items = {key: Stored(seq, value) for key, seq, value in rows if seq is not None}
     return [items.get(key) for key in keys]
 
@@ -255,11 +253,12 @@ def _statements(table: str) -> _Statements:
 
 @lru_cache(maxsize=STATEMENTS_KEPT)
 def _select(table: str, size: int) -> str:
-    """Reads `size` keys at once. As a join it takes less time than `key IN (...)`, which sorts the keys first."""
+    """Reads `size` keys at once, NULLs left out. As a join it takes less time than `key IN (...)`, which sorts them."""
     asked = ", ".join(["(?)"] * size)
     return (
         f"WITH asked (key) AS (VALUES {asked}) "  # noqa: S608 - the table's name was checked
-        f"SELECT asked.key, item.seq, item.value FROM asked LEFT JOIN {_quoted(table)} AS item ON item.key = asked.key"
+        f"SELECT asked.key, item.seq, item.value FROM asked LEFT JOIN {_quoted(table)} AS item ON item.key = asked.key "
+        "WHERE asked.key IS NOT NULL"
     )
 
 

@@ -14,7 +14,7 @@ from feature_assets.clock import duration_us
 from feature_assets.compute.aggregates.layout import layout_of
 from feature_assets.definition.service import FeatureService
 from feature_assets.definition.version import view_version
-from feature_assets.definition.view import FeatureRef, FeatureView
+from feature_assets.definition.view import Feature, FeatureRef, FeatureView
 from feature_assets.online.codec import ValueCodec
 from feature_assets.serving.lookup import Found, Ints, Reading, Served, failed
 from feature_assets.serving.request import Needed, Request
@@ -30,7 +30,7 @@ class Compiled:
 
     service: FeatureService
     needed: Needed
-    views: tuple[tuple[Served, tuple[FeatureRef, ...]], ...]
+    views: tuple[tuple[Served, tuple["Reference", ...]], ...]
     columns: tuple[str, ...]
     schema: pa.Schema
 
@@ -39,8 +39,8 @@ class Compiled:
         """Of this service."""
         refs = {view.name: tuple(ref for ref in service.refs if ref.view.name == view.name) for view in service.views}
         views = tuple(
-            (Served(view, view_version(view), _reading(view, refs[view.name])), refs[view.name])
-            for view in service.views
+            (Served(view, view_version(view), _reading(view, mine)), tuple(map(Reference.of, mine)))
+            for view, mine in ((view, refs[view.name]) for view in service.views)
         )
         columns = service.output_columns
         schema = pa.schema([(column.name, column.dtype) for column in columns])
@@ -59,27 +59,43 @@ def _reading(view: FeatureView, refs: Sequence[FeatureRef]) -> Reading:
     return RowValues(ttl, ValueCodec(view.features), frozenset(wanted))
 
 
-class Lookup(msgspec.Struct, frozen=True, eq=False):
-    """What is asked of one view: distinct keys, and for each reference the key of each row (last: a row without)."""
+class Reference(msgspec.Struct, frozen=True, eq=False):
+    """A reference to a view. `columns`: of each feature that is asked for, the output column."""
 
-    served: Served
-    refs: tuple[FeatureRef, ...]
-    keys: list[bytes]
-    places: list[Ints]
+    prefix: str
+    key_columns: tuple[str, ...]
+    columns: tuple[tuple[str, Feature], ...]
 
     @classmethod
-    def of(cls, served: Served, refs: tuple[FeatureRef, ...], request: Request) -> "Lookup":
+    def of(cls, ref: FeatureRef) -> "Reference":
+        """What this one says."""
+        return cls(ref.prefix, ref.key_columns, tuple((ref.column(one.name), one) for one in ref.selected))
+
+
+class Lookup(msgspec.Struct, frozen=True, eq=False):
+    """What is asked of one view: distinct keys, and for each reference the key of each row (last: a row without).
+
+    `places`: None where each row has a key of its own, in order.
+    """
+
+    served: Served
+    refs: tuple[Reference, ...]
+    keys: list[bytes]
+    places: list[Ints | None]
+
+    @classmethod
+    def of(cls, served: Served, refs: tuple[Reference, ...], request: Request) -> "Lookup":
         """What a request asks by these references, which are all to the one view."""
         if len(refs) == 1:
-            keys = request.keys(refs[0])
+            keys = request.keys(refs[0].key_columns)
             return cls(served, refs, keys.distinct, [keys.place])
         place: dict[bytes, int] = {}
-        places = []
+        places: list[Ints | None] = []
         for ref in refs:
-            keys = request.keys(ref)
+            keys = request.keys(ref.key_columns)
             # The last one is that of a row without a key, -1 in either numbering.
             among_all = np.array([*(place.setdefault(key, len(place)) for key in keys.distinct), -1], np.int64)
-            places.append(among_all[keys.place])
+            places.append(among_all[:-1] if keys.place is None else among_all[keys.place])
         return cls(served, refs, list(place), places)
 
     def all_failed(self, serving: Serving | None, status: Status, reason: str, *, gone: bool = False) -> Found:

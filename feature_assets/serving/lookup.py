@@ -41,15 +41,15 @@ class Items(msgspec.Struct, frozen=True, eq=False):
     bodies: Sequence[Body | None]
     seqs: Sequence[int]
 
-    def of(self, place: Ints) -> "ItemsOf":
-        """Those at some places, one for each."""
+    def of(self, place: Ints | None) -> "ItemsOf":
+        """Those at some places, one for each. None: all but the last."""
         return ItemsOf(self, place)
 
 
 class ItemsOf(Sequence[Item | None]):
     """One item per row, made when they are looked at: an answer is seldom asked for them. One in many rows is one."""
 
-    def __init__(self, items: Items, place: Ints) -> None:
+    def __init__(self, items: Items, place: Ints | None) -> None:
         self._items = items
         self._place = place
 
@@ -57,7 +57,7 @@ class ItemsOf(Sequence[Item | None]):
     def _rows(self) -> list[Item | None]:
         pairs = zip(self._items.bodies, self._items.seqs, strict=True)
         each = [None if body is None else Item(seq, body.batch, body.streams) for body, seq in pairs]
-        return [each[place] for place in self._place.tolist()]
+        return each[:-1] if self._place is None else [each[place] for place in self._place.tolist()]
 
     @overload
     def __getitem__(self, row: int) -> Item | None: ...
@@ -67,7 +67,7 @@ class ItemsOf(Sequence[Item | None]):
         return self._rows[row]
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self._items.bodies) - 1 if self._place is None else len(self._place)
 
 
 class Reading(Protocol):
@@ -82,7 +82,8 @@ class Values(msgspec.Struct, frozen=True, eq=False):
 
     `codes`: a `Status` per item, before single features are looked at; `overflow`: by feature, where in its column a
     bound was passed (features where none was may be left out). `unreadable`: how many items could not be read, for the
-    `reason`; `fitting`: how many of all are of the view's own features.
+    `reason`; `fitting`: how many of all are of the view's own features. `whole`: all are `PRESENT`, and each item has a
+    row of its own, in order.
     """
 
     columns: Mapping[str, Column]
@@ -92,6 +93,7 @@ class Values(msgspec.Struct, frozen=True, eq=False):
     unreadable: int = 0
     fitting: int = 0
     reason: str = ""
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ class Found(msgspec.Struct, frozen=True, eq=False):
     """One entry per key asked for, and a last one for what has no key.
 
     `serving`: the version that answered; None if none does. `codes`: `Status`, before single features are looked at.
-    `row`: the place in `columns` (one per feature that is asked for, by name), `NO_ROW` where there is no value.
+    `row`: the place in `columns` (one per feature that is asked for, by name), `NO_ROW` where there is no value; None:
+    each key has its own, in order.
     `overflow`: by feature, where in its column a bound was passed. `complete_through`: of the watermark, microseconds;
     None if unknown. `gone`: the version is not there as the ledger said; `other`: it is of other features. `reason`:
     for people, of what failed; empty if nothing did. `ages`: how long ago (microseconds) each key was read from the
@@ -117,7 +120,7 @@ class Found(msgspec.Struct, frozen=True, eq=False):
     serving: Serving | None
     codes: Codes
     items: "Items"
-    row: Ints
+    row: Ints | None
     columns: Mapping[str, Column]
     overflow: Mapping[str, npt.NDArray[np.bool_]] = msgspec.field(default_factory=dict)
     complete_through: int | None = None
@@ -126,9 +129,18 @@ class Found(msgspec.Struct, frozen=True, eq=False):
     other: bool = False
     ages: Ints | None = None
 
-    def read_before(self, place: Ints) -> Ints | None:
-        """`ages` at some places, one for each."""
-        return None if self.ages is None else np.append(self.ages, 0)[place]
+    def at(self, place: Ints | None) -> tuple[Codes, Ints | None]:
+        """`codes` and `row` at some places, one for each; places None: of all keys; rows None: all, in order."""
+        if place is None:
+            return self.codes[:-1], None if self.row is None else self.row[:-1]
+        row = np.append(np.arange(len(self.codes) - 1), NO_ROW) if self.row is None else self.row
+        return self.codes[place], row[place]
+
+    def read_before(self, place: Ints | None) -> Ints | None:
+        """`ages` at some places, one for each; None: of all keys."""
+        if self.ages is None or place is None:
+            return self.ages
+        return np.append(self.ages, 0)[place]
 
 
 def failed(
@@ -163,14 +175,18 @@ def found(
     if values.unreadable and not values.fitting and serving.version != served.version:
         what = f"version {serving.version}, which serves, has other features than the code's, which does not serve yet"
         return replace(failed(served, serving, keys, Status.LOADING, what, gone=True), other=True)
-    codes, row = np.full(keys + 1, _NOT_FOUND), np.full(keys + 1, NO_ROW)
-    known: Ints | slice = slice(keys)
-    if sorting.known is not None:
-        codes[:-1], known = sorting.codes, np.array(sorting.known, np.int64)
-    codes[known] = values.codes
-    if stale:
-        codes[codes == Status.PRESENT.code] = Status.STALE.code
-    row[known] = values.row
+    present = Status.STALE.code if stale else Status.PRESENT.code
+    codes, row = np.full(keys + 1, present), None
+    codes[keys] = _NOT_FOUND
+    if sorting.known is not None or not values.whole:
+        known: Ints | slice = slice(keys)
+        if sorting.known is not None:
+            codes[:-1], known = sorting.codes, np.array(sorting.known, np.int64)
+        codes[known] = values.codes
+        if stale:
+            codes[codes == Status.PRESENT.code] = present
+        row = np.full(keys + 1, NO_ROW)
+        row[known] = values.row
     reason = values.reason or sorting.reason
     read = Items([*sorting.bodies, None], [*sorting.seqs, 0])
     return Found(serving, codes, read, row, values.columns, values.overflow, complete_through, reason)

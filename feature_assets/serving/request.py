@@ -22,7 +22,6 @@ from feature_assets.compute.keys import encoded_columns, encoded_values
 from feature_assets.compute.lazy_column import LazyColumn
 from feature_assets.definition.on_demand import RequestField
 from feature_assets.definition.service import FeatureService
-from feature_assets.definition.view import FeatureRef
 from feature_assets.errors import InputError, NaiveTimestampError
 
 
@@ -86,11 +85,11 @@ class Request:
             for name, column in self._given.items()
         }
 
-    def keys(self, ref: FeatureRef) -> "Keys":
-        """The keys of a reference. References that read them from the same columns have the same."""
-        known = self._known.get(ref.key_columns)
+    def keys(self, names: tuple[str, ...]) -> "Keys":
+        """The keys that are read from these columns."""
+        known = self._known.get(names)
         if known is None:
-            known = self._known[ref.key_columns] = self._keys(ref.key_columns)
+            known = self._known[names] = self._keys(names)
         return known
 
     def _keys(self, names: Sequence[str]) -> "Keys":
@@ -104,22 +103,25 @@ class Request:
         rows = np.flatnonzero(np.logical_and.reduce([np.asarray(column.is_valid()) for column in columns]))
         given = Keys.of(encoded_columns([column.take(pa.array(rows)) for column in columns]) if len(rows) else [])
         place = np.full(self.rows, -1)
-        place[rows] = given.place
+        place[rows] = np.arange(len(rows)) if given.place is None else given.place
         return Keys(given.distinct, place)
 
 
 class Keys(msgspec.Struct, frozen=True, eq=False):
-    """`distinct`: encoded keys, each once. `place`: of each row the place of its key among them; -1: it has none."""
+    """`distinct`: encoded keys, each once. `place`: of each row the place of its key among them; -1: it has none.
+
+    None: each row has a key of its own, in order.
+    """
 
     distinct: list[bytes]
-    place: npt.NDArray[np.int64]
+    place: npt.NDArray[np.int64] | None
 
     @classmethod
     def of(cls, keys: list[bytes]) -> "Keys":
         """One key per row."""
         distinct = dict.fromkeys(keys)
         if len(distinct) == len(keys):
-            return cls(keys, np.arange(len(keys)))
+            return cls(keys, None)
         known = {key: number for number, key in enumerate(distinct)}
         return cls(list(known), np.array([known[key] for key in keys], np.int64))
 

@@ -39,7 +39,8 @@ class RowValues:
         count = len(items)
         if len(there) == count and not unpacked.bad and (oldest is None or min(event_at, default=as_of) >= oldest):
             # As it usually is.
-            return Values(unpacked.columns, np.arange(count), np.full(count, Status.PRESENT.code), {}, 0, count)
+            present = np.full(count, Status.PRESENT.code)
+            return Values(unpacked.columns, np.arange(count), present, fitting=count, whole=True)
         held = np.array([place for place, row in enumerate(rows) if row is not None], np.int64)
         times = np.array(event_at, np.int64)
         codes, row = np.full(count, Status.NOT_FOUND.code), np.full(count, NO_ROW)

@@ -19,8 +19,9 @@ from feature_assets.compute.lazy_column import Column, LazyColumn, arrow_of
 from feature_assets.compute.on_demand import on_demand_columns
 from feature_assets.definition.dtypes import INSTANT
 from feature_assets.definition.on_demand import OnDemandView
-from feature_assets.definition.view import Feature, FeatureRef
+from feature_assets.definition.view import Feature
 from feature_assets.errors import FeatureAssetsError
+from feature_assets.serving.compiled import Reference
 from feature_assets.serving.lookup import NO_ROW, Found, Ints
 from feature_assets.serving.request import Request
 from feature_assets.serving.status import Codes, Status, absent, unknown
@@ -40,21 +41,20 @@ class Vector:
     codes: dict[str, Codes] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
-    def add_reference(self, ref: FeatureRef, found: Found, place: Ints) -> None:
-        """The features of a reference. `place`: for each row of the request, its entry in `found`."""
-        codes, row = found.codes[place], found.row[place]
-        if self.stale_is_null:
-            row = np.where(codes == Status.STALE.code, NO_ROW, row)
+    def add_reference(self, ref: Reference, found: Found, place: Ints | None) -> None:
+        """The features of a reference. `place`: for each row of the request, its entry in `found`; None: in order."""
+        codes, row = found.at(place)
+        if self.stale_is_null and (codes == Status.STALE.code).any():
+            row = np.where(codes == Status.STALE.code, NO_ROW, np.arange(len(codes)) if row is None else row)
         if found.reason and unknown(codes).any():
             self.failures[ref.prefix] = found.reason
-        taken = {one.name: found.columns[one.name] for one in ref.selected}
-        over = {name: found.overflow[name][row] & (row != NO_ROW) for name in taken if name in found.overflow}
-        if not _is_whole(row, len(taken[ref.selected[0].name])):
-            index = pa.array(row, mask=row == NO_ROW)
-            taken = {name: arrow_of(column).take(index) for name, column in taken.items()}
-        for one in ref.selected:
-            own = np.where(over[one.name], Status.OVERFLOW.code, codes) if one.name in over else codes
-            self._put(ref.column(one.name), one, taken[one.name], own)
+        index = None if row is None or _is_whole(row, found) else pa.array(row, mask=row == NO_ROW)
+        for name, feature in ref.columns:
+            column, own = found.columns[feature.name], codes
+            over = found.overflow.get(feature.name)
+            if over is not None:
+                own = np.where(over if row is None else over[row] & (row != NO_ROW), Status.OVERFLOW.code, codes)
+            self._put(name, feature, column if index is None else arrow_of(column).take(index), own)
 
     def add_on_demand(self, view: OnDemandView) -> None:
         """The features of an on-demand view, of the rows whose inputs are known.
@@ -109,8 +109,9 @@ class Vector:
         self.codes[name] = codes
 
 
-def _is_whole(row: Ints, size: int) -> bool:
+def _is_whole(row: Ints, found: Found) -> bool:
     """Whether these places are all there are, once each and in order: then nothing need be moved."""
+    size = len(next(iter(found.columns.values())))
     return len(row) == size and bool((row == np.arange(size)).all())
 
 

@@ -137,7 +137,7 @@ def _values(columns: dict[str, pa.Array], overflow: dict[str, npt.NDArray[np.boo
     codes, row = np.full(count, Status.PRESENT.code), np.arange(count)
     if len(past):
         codes[past], row[past] = Status.ERROR.code, NO_ROW
-    return Values(columns, row, codes, overflow, reason=_PAST if len(past) else "")
+    return Values(columns, row, codes, overflow, reason=_PAST if len(past) else "", whole=not len(past))
 
 
 def _both(item: Body) -> tuple[bytes, bytes]:
