@@ -22,6 +22,7 @@ It does not read values, decide about writes or talk to a store.
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import TypeVar, cast
 
 import msgspec
@@ -122,7 +123,8 @@ _body_decoder = msgspec.msgpack.Decoder(Body)
 _bodies_decoder = msgspec.msgpack.Decoder(list[int | Body])
 _watermark_decoder = msgspec.msgpack.Decoder(Watermark)
 _VERSION_BYTE = bytes([FORMAT])
-_OURS = frozenset({_VERSION_BYTE})
+_OURS = frozenset({FORMAT})
+_first = itemgetter(0)
 
 
 def pack_item(item: Item) -> bytes:
@@ -138,7 +140,7 @@ def unpack_item(value: bytes, seq: int) -> Item:
 
 def unpack_bodies(values: Sequence[bytes]) -> list[Body]:
     """What is in the bytes of many items. Raises `CodecError` as `unpack_item` does, if one of them is unreadable."""
-    if not _OURS.issuperset([value[:1] for value in values]):
+    if not (all(values) and _OURS.issuperset(map(_first, values))):
         raise _unreadable(next(value for value in values if value[:1] != _VERSION_BYTE), "item")
     # The version byte is a MessagePack integer: all items are one array in which it comes before each body. Each item
     # begins with it, and it may not stand where a body does: so each has exactly two elements, or this cannot be read.

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, Self
 
+import msgspec
+
 from feature_assets.clock import Clock
 from feature_assets.definition.project import Project
 from feature_assets.definition.service import FeatureService
@@ -70,8 +72,7 @@ class ClientStats:
     guard: GuardStats | None
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, eq=False):
     """A request, as `OnlineClient.get` takes it. `came`: when, of `time.perf_counter`."""
 
     entities: Entities
@@ -82,7 +83,7 @@ class Question:
     max_age: timedelta | None = None
     on_stale: OnStale = "serve"
     request_id: str | None = None
-    came: float = field(default_factory=time.perf_counter)
+    came: float = msgspec.field(default_factory=time.perf_counter)
 
     @property
     def passed(self) -> float:
@@ -216,7 +217,7 @@ class OnlineClient:
             as_of=question.as_of,
             consistent=question.consistent,
             deadline=max(0.0, seconds - question.passed),
-            freshness=Freshness(question.max_age, question.on_stale),
+            freshness=Freshness.of(question.max_age, question.on_stale),
             request_id=question.request_id or secrets.token_hex(16),
         )
         for observer in self._observers:

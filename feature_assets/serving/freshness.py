@@ -34,6 +34,11 @@ class Freshness:
         if self.on_stale not in ON_STALE:
             raise InputError(f"on_stale: {self.on_stale!r} is none of {', '.join(ON_STALE)}", hint="choose one of them")
 
+    @classmethod
+    def of(cls, max_age: timedelta | None, on_stale: OnStale) -> "Freshness":
+        """The same; what nearly every request is of is made once."""
+        return SERVED if max_age is None and on_stale == "serve" else cls(max_age, on_stale)
+
     @property
     def seconds(self) -> float | None:
         """`max_age` in seconds."""

@@ -6,6 +6,8 @@ It reads no store.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +15,12 @@ import pyarrow as pa
 from feature_assets.compute.lazy_column import Column
 from feature_assets.errors import CodecError
 from feature_assets.online.codec import ValueCodec
-from feature_assets.online.item import Body
+from feature_assets.online.item import Body, Row
 from feature_assets.serving.lookup import NO_ROW, Values
 from feature_assets.serving.stages import Stages, ended
 from feature_assets.serving.status import Status
+
+_row_of: Final = attrgetter("batch.row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,16 @@ class RowValues:
 
     def values(self, items: Sequence[Body], as_of: int, stages: Stages | None = None) -> Values:
         """The values of the winning rows: none of an item without one, or with one that has expired."""
-        rows = [None if item.batch is None else item.batch.row for item in items]
-        there = [row for row in rows if row is not None]
-        unpacked = _Unpacked.of(self.codec, [row.values for row in there], self.wanted)
-        event_at = [row.event_at for row in there]
+        try:
+            # Thousands of them, usually all there.
+            rows: list[Row | None] = list(map(_row_of, items))
+            there = cast("list[Row]", rows)
+            packed, event_at = [row.values for row in there], [row.event_at for row in there]
+        except AttributeError:
+            rows = [None if item.batch is None else item.batch.row for item in items]
+            there = [row for row in rows if row is not None]
+            packed, event_at = [row.values for row in there], [row.event_at for row in there]
+        unpacked = _Unpacked.of(self.codec, packed, self.wanted)
         ended(stages, "decode")
         # Exactly the time to live is not expired yet.
         oldest = None if self.ttl is None else as_of - self.ttl
