@@ -31,6 +31,7 @@ from feature_assets.errors import InputError, StoreRefusedError
 from feature_assets.online.sqlite_file import (
     STATEMENTS_KEPT,
     CommitUnknownError,
+    as_ours,
     is_busy,
     is_missing_table,
     log_ahead,
@@ -123,8 +124,12 @@ class SQLiteStore:
             writer.execute(drop)
 
     def tables(self) -> list[str]:
-        with mapped(self.path, "list the tables"), self._reader() as reader:
-            names = [name for (name,) in reader.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        with mapped(self.path, "list the tables"):
+            reader = self._borrowed()
+            try:
+                names = [name for (name,) in reader.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+            finally:
+                self._give_back(reader)
         return sorted(name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX))
 
     def read(
@@ -134,11 +139,19 @@ class SQLiteStore:
         del consistent
         end = None if deadline is None else time.monotonic() + deadline
         found: list[ReadResult] = []
-        with mapped(self.path, f"read {table}"), self._reader() as reader:
+        # No context managers here: entering and leaving two of them takes as long as finding an item.
+        reader = None
+        try:
+            reader = self._borrowed()
             for start in range(0, len(keys), KEYS_PER_STATEMENT):
                 part = keys[start : start + KEYS_PER_STATEMENT]
                 late = end is not None and time.monotonic() >= end
                 found += [ReadFailure.TIMEOUT] * len(part) if late else _found(reader, table, part)
+        except sqlite3.Error as error:
+            raise as_ours(self.path, f"read {table}", error) from error
+        finally:
+            if reader is not None:
+                self._give_back(reader)
         return found
 
     def write(self, table: str, puts: Sequence[Put]) -> list[Outcome]:
@@ -195,21 +208,20 @@ class SQLiteStore:
             done = writer.execute(statements.update, (put.expires_at, put.value, put.key, put.expected))
         return Outcome.APPLIED if done.rowcount == 1 else Outcome.CONFLICT
 
-    @contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
-        """A connection that nobody else uses meanwhile; there are as many as were ever needed at once."""
+    def _borrowed(self) -> sqlite3.Connection:
+        """A connection to read, that nobody else uses meanwhile; there are as many as were ever needed at once."""
         self._require_usable()
         try:
-            reader = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
             reader = opened(self.path, self._busy_timeout)
             reader.execute("PRAGMA query_only = ON")
-        try:
-            yield reader
-        finally:
-            self._idle.append(reader)
-            if self._closed:
-                self.close()
+            return reader
+
+    def _give_back(self, reader: sqlite3.Connection) -> None:
+        self._idle.append(reader)
+        if self._closed:
+            self.close()
 
     @contextmanager
     def _writer(self) -> Iterator[sqlite3.Connection]:

@@ -104,7 +104,7 @@ def mapped(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _ours(f"{path}: cannot {what}: {error}", error) from error
+        raise as_ours(path, what, error) from error
     except CommitUnknownError as error:
         raise StoreUnreachableError(
             f"{path}: {what}: the transaction may or may not be in the file: {error}",
@@ -122,7 +122,9 @@ def is_missing_table(error: sqlite3.Error) -> bool:
     return _code(error) == sqlite3.SQLITE_ERROR and str(error).startswith("no such table")
 
 
-def _ours(message: str, error: sqlite3.Error) -> FeatureAssetsError:
+def as_ours(path: Path, what: str, error: sqlite3.Error) -> FeatureAssetsError:
+    """The error of ours for one of SQLite's."""
+    message = f"{path}: cannot {what}: {error}"
     if is_busy(error):
         return StoreThrottledError(message, hint="another process writes to the file; try again")
     if _code(error) == sqlite3.SQLITE_FULL:
