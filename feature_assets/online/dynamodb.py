@@ -60,8 +60,8 @@ class DynamoDBStore:
     """
 
     keeps_deadlines = True
-    """Calls of a read with a deadline run on threads of the store, and are not waited for after it; but for one that
-    has nothing to wait for than its answer, which is not waited for any longer either."""
+    """Calls of a read with a deadline run on threads of the store, which are left behind when it is over. Only a call
+    whose answer is all that there is to wait for runs where it is asked for: it ends by then itself."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ It reads no store.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,6 @@ from feature_assets.serving.lookup import NO_ROW, Values
 from feature_assets.serving.stages import Stages, ended
 from feature_assets.serving.status import Status
 
-_row_of: Final = attrgetter("batch.row")
-
 
 @dataclass(frozen=True, slots=True)
 class RowValues:
@@ -33,16 +31,10 @@ class RowValues:
 
     def values(self, items: Sequence[Body], as_of: int, stages: Stages | None = None) -> Values:
         """The values of the winning rows: none of an item without one, or with one that has expired."""
-        try:
-            # Thousands of them, usually all there.
-            rows: list[Row | None] = list(map(_row_of, items))
-            there = cast("list[Row]", rows)
-            packed, event_at = [row.values for row in there], [row.event_at for row in there]
-        except AttributeError:
-            rows = [None if item.batch is None else item.batch.row for item in items]
-            there = [row for row in rows if row is not None]
-            packed, event_at = [row.values for row in there], [row.event_at for row in there]
-        unpacked = _Unpacked.of(self.codec, packed, self.wanted)
+        rows = _rows_of(items)
+        there = [row for row in rows if row is not None]
+        unpacked = _Unpacked.of(self.codec, [row.values for row in there], self.wanted)
+        event_at = [row.event_at for row in there]
         ended(stages, "decode")
         # Exactly the time to live is not expired yet.
         oldest = None if self.ttl is None else as_of - self.ttl
@@ -88,6 +80,17 @@ class _Unpacked:
         skipped = frozenset(bad)
         good = cls.of(codec, [value for place, value in enumerate(packed) if place not in skipped], wanted)
         return cls(good.columns, bad, sum(codec.fits(value) for value in packed), reason)
+
+
+_row_of: Final = attrgetter("batch.row")
+
+
+def _rows_of(items: Sequence[Body]) -> list[Row | None]:
+    try:
+        # Thousands of them, usually all written by a push.
+        return list(map(_row_of, items))
+    except AttributeError:
+        return [None if item.batch is None else item.batch.row for item in items]
 
 
 def _is_readable(codec: ValueCodec, value: bytes) -> bool:
