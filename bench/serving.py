@@ -163,7 +163,7 @@ def _in_process(  # one figure, by all that it is of
     # Whoever asks has what he asks for: neither makes it here.
     rounds = chosen(options.items, size, count)
     asked = [pa.table({kind.key: kind.names.take(pa.array(one))}) for one in rounds]
-    keys = [[kind.keys[at] for at in one] for one in rounds]
+    keys = keys_of(kind, rounds)
     assert bare(keys[0]) == size * count
     taken = compared({"ours": each(ours, asked), "bare": each(bare, keys)}, rounds=options.rounds, warmup=len(rounds))
     began = time.process_time()
@@ -188,6 +188,11 @@ def chosen(items: int, size: int, seed: int) -> list[list[int]]:
     """The entities of twenty rounds."""
     random = np.random.default_rng(1_000 * seed + size)
     return [random.choice(items, size, replace=False).tolist() for _ in range(20)]
+
+
+def keys_of(kind: Kind, rounds: Sequence[Asked]) -> list[list[bytes]]:
+    """Of each round the keys, as stored."""
+    return [[kind.keys[at] for at in asked] for asked in rounds]
 
 
 def each(read: Callable[[Entities], object], rounds: Sequence[Entities]) -> Callable[[], object]:
@@ -331,10 +336,7 @@ def _against_feast(
     taken = compared(contestants, rounds=options.rounds, warmup=len(rounds), in_a_row=len(rounds))
     label = f"{world.name}, HTTP, {HTTP_SIZE} x {count}, Feast's time over ours"
     tables = kind.tables(count)
-    bare = compared(
-        {"bare": each(lambda keys: world.bare(tables, keys), [[kind.keys[at] for at in asked] for asked in rounds])},
-        rounds=options.rounds,
-    )
+    bare = compared({"bare": each(lambda keys: world.bare(tables, keys), keys_of(kind, rounds))}, rounds=options.rounds)
     return Figure(
         label,
         1e3 * taken["feast"].quiet,

@@ -206,14 +206,14 @@ class DynamoDBStore:
         left = end - time.monotonic()
         if len(chunks) > 1 or not chunks or left <= 0:
             return None
+        answer: Page | FaultError | None
         try:
-            page = self._reading.batch_get_at_once(_by_table(chunks[0]), consistent=consistent, timeout=left)
+            answer = self._reading.batch_get_at_once(_by_table(chunks[0]), consistent=consistent, timeout=left)
         except FaultError as fault:
+            answer = fault
+        if answer is not None:
             self._counted_call("reads", 1)
-            return fault
-        if page is not None:
-            self._counted_call("reads", 1)
-        return page
+        return answer
 
     def _ends_with(self, first: Page | FaultError | None, end: float) -> bool:
         """Whether after this answer nothing is called: nothing is left to be asked for, or no time."""

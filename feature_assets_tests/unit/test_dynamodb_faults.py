@@ -203,7 +203,7 @@ def test_a_full_page_is_continued_at_once(
 @pytest.mark.server
 @pytest.mark.parametrize(("answer", "cause"), [(BUSY, ReadFailure.THROTTLED), (FAILED, ReadFailure.ERROR)])
 @WAYS
-def test_reads_are_repeated_after_refusals_and_failures(  # one step of a table, by all that it is of
+def test_reads_are_repeated_after_refusals_and_failures(
     proxy: FaultyDynamoDB,
     store: DynamoDBStore,
     pauses: Pauses,
